@@ -1,0 +1,1 @@
+"""The operator's command (`jarvis-secretsd`) and the user's (`jarvis-secrets`)."""
