@@ -32,7 +32,12 @@ MAX_PAGE = 1000
 
 
 class Operation(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
-    """What is asked. `op` on the wire is the class's tag."""
+    """What is asked."""
+
+    @property
+    def op(self) -> str:
+        """The operation's name on the wire and in the audit log."""
+        return str(self.__struct_config__.tag)
 
 
 class Health(Operation, frozen=True, tag="health"):
@@ -71,7 +76,10 @@ class Put(Operation, frozen=True, tag="put"):
 
 
 class List(Operation, frozen=True, tag="list"):
-    """The secrets that the client may read, by name, after `after`."""
+    """The secrets that the client may read, by name, after `after`; no `limit`: all of them.
+
+    A frame without a limit is given `MAX_PAGE`, since a reply has to fit one frame.
+    """
 
     after: str | None = None
     limit: int | None = None
@@ -86,7 +94,7 @@ class Generate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rotate(Operation, frozen=True, tag="rotate"):
-    """Give each name a new generated value; no names: all that are due and that the clock may rotate."""
+    """Give each name a new generated value; no names: all that are due and the clock may rotate."""
 
     names: tuple[SecretName, ...] = ()
     generate: Generate | None = None
@@ -114,7 +122,7 @@ class Can(Operation, frozen=True, tag="can"):
 
 
 class TokenCreate(Operation, frozen=True, tag="token_create"):
-    """A token for a client; `ttl_secs` from now (None: a year), `uids` who may use it (none: anyone)."""
+    """A token for a client: `ttl_secs` from now (None: a year), for these `uids` (none: anyone)."""
 
     subject: ClientId = field(name="client")
     ttl_secs: int | None = None
@@ -143,10 +151,30 @@ class Metrics(Operation, frozen=True, tag="metrics"):
     """The counters as Prometheus text; HTTP only."""
 
 
+AnyOperation = (
+    Get
+    | Put
+    | List
+    | Rotate
+    | Delete
+    | Restore
+    | Health
+    | WhoAmI
+    | Can
+    | TokenCreate
+    | TokenList
+    | TokenRevoke
+    | AuditHead
+    | Reload
+    | Metrics
+)
+"""Every operation; a `match` over it that forgets one doesn't type-check."""
+
+
 class Request(Struct, frozen=True):
     """An operation, and who the caller claims to be. The claim only chooses among what may be."""
 
-    operation: Operation
+    operation: AnyOperation
     client: ClientId | None = None
     token: BearerToken | None = None
 
@@ -216,7 +244,7 @@ class Listed(Struct, frozen=True):
 
 
 class Listing(Result, frozen=True):
-    """A page of secrets in the order of their names; `next` goes into `after` for the following one."""
+    """A page of secrets by name; `next` is the `after` of the following page."""
 
     secrets: tuple[Listed, ...]
     next: str | None = None

@@ -51,14 +51,14 @@ class SecretName(str):
 
 
 class ClientId(str):
-    """A client of the policy: `[A-Za-z0-9_][A-Za-z0-9_.-]*`, at most 64 bytes. Raises ValueError."""
+    """A client of the policy: `[A-Za-z0-9_][A-Za-z0-9_.-]*`, up to 64 bytes. Raises ValueError."""
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
         if len(text) > MAX_CLIENT_BYTES or _CLIENT.fullmatch(text) is None:
             raise ValueError(
-                "a client id is 1 to 64 letters, digits, '_', '.' or '-', and starts with none of '.-'"
+                "a client id is 1 to 64 of A-Z a-z 0-9 _ . - and starts with neither '.' nor '-'"
             )
         return super().__new__(cls, text)
 
@@ -84,9 +84,7 @@ class SecretValue:
 
     def __init__(self, data: bytes, *, is_text: bool = True) -> None:
         if len(data) > MAX_VALUE_BYTES:
-            raise ValueError(
-                f"a value is at most {MAX_VALUE_BYTES:,} bytes, this one is {len(data):,}"
-            )
+            raise ValueError(f"a value is at most {MAX_VALUE_BYTES:,} bytes, not {len(data):,}")
         self._data = data
         self.is_text = is_text
 

@@ -1,0 +1,43 @@
+"""The library that programs import: `get_secret(name)`, or a `SecretsClient` of their own.
+
+It imports neither the command line nor anything that seals; what it raises is in `errors`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from jarvis_secretsd.client.client import SecretsClient
+from jarvis_secretsd.client.errors import (
+    AccessDenied,
+    BadRequest,
+    Conflict,
+    ConnectionLost,
+    DaemonUnavailable,
+    DaemonUnreachable,
+    SecretNotFound,
+    SecretsClientError,
+)
+
+__all__ = [
+    "AccessDenied",
+    "BadRequest",
+    "Conflict",
+    "ConnectionLost",
+    "DaemonUnavailable",
+    "DaemonUnreachable",
+    "SecretNotFound",
+    "SecretsClient",
+    "SecretsClientError",
+    "get_secret",
+]
+
+
+def get_secret(name: str) -> str:
+    """The secret as text, from one client for the whole program, as the environment says."""
+    return _shared_client().get(name)
+
+
+@functools.cache
+def _shared_client() -> SecretsClient:
+    return SecretsClient()

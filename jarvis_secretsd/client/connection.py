@@ -1,0 +1,118 @@
+"""One connection to the daemon that speaks frames (docs/wire.md). Not for two threads at once."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from jarvis_secretsd.client.address import Address, UnixAddress
+from jarvis_secretsd.client.diagnosis import cannot_connect
+from jarvis_secretsd.client.errors import ConnectionLost, DaemonUnreachable
+from jarvis_secretsd.errors import TooLarge
+from jarvis_secretsd.wire.frames import Frames
+
+READ_AHEAD = 64 * 1024
+"""Bytes asked for at once; most replies are one read."""
+
+WINDOW = 16
+"""Requests that may be unanswered: enough to hide the way, few enough that neither end blocks."""
+
+
+class Connection:
+    """Connected when it is made. Raises DaemonUnreachable from every method; close it then."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._frames = Frames()
+        self._socket = _connect(address, timeout)
+
+    def is_stale(self) -> bool:
+        """Has the daemon hung up, or said what nobody asked for, since the last reply?"""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def converse(self, requests: Sequence[bytes]) -> list[bytes]:
+        """The bodies of the replies to these frames, in order, each within the timeout."""
+        replies: list[bytes] = []
+        sent = 0
+        try:
+            while len(replies) < len(requests):
+                ahead = requests[sent : len(replies) + WINDOW]
+                if ahead:
+                    self._send(b"".join(ahead))
+                    sent += len(ahead)
+                replies.append(self._receive())
+        except TimeoutError:
+            raise DaemonUnreachable(
+                f"the daemon at {self._address} gave no answer within {self._timeout:g} s"
+            ) from None
+        except TooLarge:
+            raise DaemonUnreachable(f"what answers at {self._address} is not the daemon") from None
+        except OSError:
+            raise ConnectionLost(
+                f"the daemon at {self._address} ended the connection without an answer"
+            ) from None
+        return replies
+
+    def close(self) -> None:
+        """End it; the daemon forgets what it hasn't answered."""
+        self._socket.close()
+
+    def _send(self, data: bytes) -> None:
+        self._socket.settimeout(self._timeout)
+        # Who refuses a connection may close it before reading; its last word is still to be read.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(data)
+
+    def _receive(self) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        while (body := self._frames.next()) is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
+            data = self._socket.recv(READ_AHEAD)
+            if not data:
+                raise ConnectionResetError
+            self._frames.feed(data)
+        return body
+
+
+def _connect(address: Address, timeout: float) -> socket.socket:
+    """A connected socket; a refusal is tried once more: a daemon that restarts is soon back."""
+    try:
+        try:
+            return _open(address, timeout)
+        except ConnectionRefusedError:
+            return _open(address, timeout)
+    except OSError as error:
+        raise cannot_connect(address, error) from None
+
+
+def _open(address: Address, timeout: float) -> socket.socket:
+    if not isinstance(address, UnixAddress):
+        # Nothing here asks a proxy. Who listens on the port isn't checked either, so far: that
+        # belongs here, after the connect and before a token or a value is sent.
+        connected = socket.create_connection((address.host, address.port), timeout)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # A non-blocking connect fails at once where the backlog is full; one that blocks waits for
+        # as long as a send may (unix(7)).
+        wait = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+        opened.connect(address.path)
+    except BaseException:
+        opened.close()
+        raise
+    return opened

@@ -1,0 +1,53 @@
+"""Why a connection didn't come about, for the person who can change that."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from jarvis_secretsd.client.address import Address, UnixAddress
+from jarvis_secretsd.client.errors import DaemonUnreachable
+
+
+def cannot_connect(address: Address, error: OSError) -> DaemonUnreachable:
+    """What went wrong at this address, and what to do about it."""
+    return DaemonUnreachable(f"can't reach the daemon at {address}: {_why(address, error)}")
+
+
+def _why(address: Address, error: OSError) -> str:
+    match error:
+        case PermissionError() if isinstance(address, UnixAddress):
+            return _who_may(Path(address.path))
+        case FileNotFoundError():
+            return "there is no such socket; is the daemon running, and is this its socket_path?"
+        case ConnectionRefusedError():
+            return "nothing listens there; is the daemon running?"
+        case TimeoutError() | BlockingIOError():
+            return "it takes no connection; is it stopped or overloaded?"
+        case _:
+            return error.strerror or str(error)
+
+
+def _who_may(path: Path) -> str:
+    """What stands in the way: the first directory that can't be entered, or the socket itself."""
+    for directory in reversed(path.parents):
+        if not os.access(directory, os.X_OK):
+            return _permissions(directory, stat.S_IXGRP, "enter it")
+    return _permissions(path, stat.S_IWGRP, "connect to it")
+
+
+def _permissions(path: Path, group_bit: int, act: str) -> str:
+    from grp import getgrgid  # noqa: PLC0415  # only a program that fails pays for these
+    from pwd import getpwuid  # noqa: PLC0415
+
+    found = path.stat()
+    try:
+        user, owner = getpwuid(os.geteuid()).pw_name, getpwuid(found.st_uid).pw_name
+        group = getgrgid(found.st_gid).gr_name
+    except KeyError:
+        user, owner, group = str(os.geteuid()), str(found.st_uid), str(found.st_gid)
+    text = f"{path} is {owner}:{group} {stat.S_IMODE(found.st_mode):04o}, and {user} may not {act}"
+    if found.st_mode & group_bit:
+        return f"{text}; join the group (usermod -aG {group} {user}) and log in anew"
+    return f"{text}; its group may not either"

@@ -1,0 +1,127 @@
+"""One accepted socket: its peer, its conversation, and the bytes that wait to leave.
+
+It reads only while there is room for the answers, so a peer that doesn't read stops being read.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from jarvis_secretsd.domain.peer import Peer
+from jarvis_secretsd.messages import Failure, Reply, Request
+from jarvis_secretsd.wire.conversation import Conversation, WireRules
+
+READ_BYTES = 64 * 1024
+"""Read at once: many small requests, or a part of a large one."""
+
+MAX_REQUESTS_A_TURN = 32
+"""Taken from one connection in one turn, so that a pipelining peer leaves room for the others."""
+
+MAX_UNSENT = 256 * 1024
+"""Bytes that wait for a slow reader before it is read no more. One reply may go over it."""
+
+
+class Connection:
+    """A peer on a non-blocking socket. An OSError of the socket means that the peer is gone.
+
+    Its end has two steps: once all is said, our side is shut, and what still comes is read and
+    thrown away, since closing over unread input would make the kernel take our last word back.
+    """
+
+    def __init__(self, sock: socket.socket, peer: Peer, rules: WireRules) -> None:
+        self.peer = peer
+        self.interest = 0
+        """What the loop's selector waits for on this connection; the loop alone sets it."""
+        self._socket = sock
+        self._conversation = Conversation(rules)
+        self._unsent = b""
+        self._at_end = False
+        self._is_dismissed = False
+        self._is_shut = False
+
+    def fileno(self) -> int:
+        """The descriptor, for a selector."""
+        return self._socket.fileno()
+
+    def receive(self) -> Sequence[Request | Failure]:
+        """Read once, and give what is complete, up to the limit of a turn."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return ()
+        if not data:
+            self._at_end = True
+            self._conversation.feed_eof()
+        elif not self._takes_no_more:
+            self._conversation.feed(data)
+        return self.take()
+
+    def take(self) -> Sequence[Request | Failure]:
+        """Requests that are complete already. Each must be answered, in order."""
+        return self._conversation.take(MAX_REQUESTS_A_TURN)
+
+    def deliver(self, reply: Reply) -> None:
+        """Answer the oldest unanswered request."""
+        self._conversation.reply(reply)
+
+    def flush(self) -> None:
+        """Write what is due, as far as the peer takes it, and shut our side after the last word."""
+        self._unsent += self._conversation.output()
+        if self._unsent:
+            try:
+                sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            self._unsent = self._unsent[sent:]
+        if self._takes_no_more and self._is_said and not self._is_shut:
+            self._is_shut = True
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def dismiss(self) -> None:
+        """Take no more requests; what is being answered still leaves."""
+        self._is_dismissed = True
+
+    @property
+    def has_backlog(self) -> bool:
+        """Complete requests wait for the next turn."""
+        return self._conversation.backlog
+
+    @property
+    def is_hurried(self) -> bool:
+        """The peer owes us something: the rest of a request, or its end after our last word."""
+        return self._conversation.mid_request or self._is_shut
+
+    @property
+    def wants_read(self) -> bool:
+        """There is room for the answer to whatever comes."""
+        return not self._at_end and (
+            self._is_shut
+            or (
+                not self._takes_no_more
+                and not self._conversation.backlog
+                and len(self._unsent) < MAX_UNSENT
+            )
+        )
+
+    @property
+    def wants_write(self) -> bool:
+        """Bytes wait for the peer to take them."""
+        return bool(self._unsent)
+
+    @property
+    def is_over(self) -> bool:
+        """The peer is done, and has all that it is due."""
+        return self._at_end and self._is_said
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    @property
+    def _takes_no_more(self) -> bool:
+        return self._is_dismissed or self._conversation.closing
+
+    @property
+    def _is_said(self) -> bool:
+        return not (self._unsent or self._conversation.unanswered or self._conversation.backlog)

@@ -1,0 +1,242 @@
+"""The loop: one thread, one selector, and every turn goes one way.
+
+Read what is ready, decode, decide, act, make durable, and then write the replies. Nothing here
+waits for a peer, and what one connection gets of a turn is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from jarvis_secretsd.daemon.clock import Clock
+from jarvis_secretsd.daemon.commit import Ledger, Turn
+from jarvis_secretsd.daemon.connection import Connection
+from jarvis_secretsd.daemon.listeners import Listener
+from jarvis_secretsd.daemon.reception import Reception
+from jarvis_secretsd.daemon.signals import Signals
+from jarvis_secretsd.daemon.timeouts import Timeouts
+from jarvis_secretsd.domain.service import Answer, Service
+from jarvis_secretsd.messages import Failure, Request
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+STOP_SECS = 5.0
+"""Time for peers to take their last replies when the daemon stops."""
+
+
+class LoopLimits(Struct, frozen=True):
+    """How many connections in all and of one uid, and how long a peer may take, in seconds."""
+
+    max_connections: int
+    max_connections_per_uid: int
+    idle_secs: float
+    request_secs: float
+
+
+class Housekeeping(Protocol):
+    """What is due beside the requests."""
+
+    def next_at(self) -> float | None:
+        """The monotonic moment of the next chore; None when there is none."""
+
+    def before_commit(self, turn: Turn) -> None:
+        """Add to the turn what the time has brought."""
+
+    def after_commit(self, turn: Turn) -> None:
+        """See to what a finished turn leaves to do; no reply waits for it."""
+
+    def hang_up(self) -> None:
+        """SIGHUP came: ask for what it stands for in the next turn."""
+
+
+class Loop:
+    """Serves the listeners until a signal asks it to stop."""
+
+    def __init__(
+        self,
+        service: Service,
+        ledger: Ledger,
+        listeners: Sequence[Listener],
+        housekeeping: Housekeeping,
+        limits: LoopLimits,
+        clock: Clock,
+    ) -> None:
+        self._service = service
+        self._ledger = ledger
+        self._housekeeping = housekeeping
+        self._clock = clock
+        self._signals = Signals()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._signals, READ, self._signals)
+        self._reception = Reception(
+            listeners,
+            self._selector,
+            max_connections=limits.max_connections,
+            max_per_uid=limits.max_connections_per_uid,
+        )
+        self._connections: set[Connection] = set()
+        self._backlog: list[Connection] = []
+        self._idle = Timeouts[Connection](limits.idle_secs)
+        self._hurried = Timeouts[Connection](limits.request_secs)
+        self._policy = service.policy
+        self._is_stopping = False
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that are open now."""
+        return len(self._connections)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what is in flight. Raises SyncFailed."""
+        try:
+            while not self._is_stopping:
+                self._turn(self._selector.select(self._timeout()))
+            self._finish()
+        finally:
+            self._signals.close()
+            self._selector.close()
+
+    def _turn(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        turn = Turn(self._ledger.vault, self._clock.now())
+        served, self._backlog = self._backlog, []
+        for connection in served:
+            self._ask(turn, connection, connection.take())
+        for key, mask in ready:
+            match key.data:
+                case Connection() as connection:
+                    self._serve(turn, connection, mask)
+                    served.append(connection)
+                case Listener() as listener:
+                    self._welcome(listener)
+                case Signals() as signals:
+                    self._heed(signals)
+        self._housekeeping.before_commit(turn)
+        self._ledger.commit(turn)
+        for connection in served:
+            self._settle(connection)
+        self._housekeeping.after_commit(turn)
+        if self._policy is not self._service.policy:
+            self._dismiss_strangers()
+        self._drop_late()
+        self._reception.resume(self._clock.monotonic())
+
+    def _serve(self, turn: Turn, connection: Connection, mask: int) -> None:
+        if not mask & READ:
+            return
+        try:
+            self._ask(turn, connection, connection.receive())
+        except OSError:
+            self._drop(connection)
+
+    def _ask(self, turn: Turn, connection: Connection, asked: Sequence[Request | Failure]) -> None:
+        peer = connection.peer
+        for request in asked:
+            if isinstance(request, Failure):
+                self._service.malformed(peer, turn.now)
+                turn.add(Answer(request), connection)
+            else:
+                answer = self._service.handle(request, peer, turn.vault, turn.now, os.urandom)
+                turn.add(answer, connection)
+
+    def _settle(self, connection: Connection) -> None:
+        """Write what is due, and wait for what is next."""
+        if connection not in self._connections:
+            return
+        try:
+            connection.flush()
+        except OSError:
+            self._drop(connection)
+            return
+        if connection.is_over:
+            self._drop(connection)
+            return
+        now = self._clock.monotonic()
+        self._idle.restart(connection, now)
+        if connection.is_hurried:
+            self._hurried.start(connection, now)
+        else:
+            self._hurried.cancel(connection)
+        if connection.has_backlog:
+            self._backlog.append(connection)
+        self._watch(connection, READ * connection.wants_read | WRITE * connection.wants_write)
+
+    def _watch(self, connection: Connection, interest: int) -> None:
+        if interest == connection.interest:
+            return
+        if not interest:
+            self._selector.unregister(connection)
+        elif not connection.interest:
+            self._selector.register(connection, interest, connection)
+        else:
+            self._selector.modify(connection, interest, connection)
+        connection.interest = interest
+
+    def _heed(self, signals: Signals) -> None:
+        came = signals.read()
+        if signal.SIGHUP in came:
+            self._housekeeping.hang_up()
+        if came & {signal.SIGTERM, signal.SIGINT}:
+            self._is_stopping = True
+
+    def _welcome(self, listener: Listener) -> None:
+        for connection in self._reception.accept(listener, self._clock.monotonic()):
+            self._connections.add(connection)
+            self._settle(connection)
+
+    def _timeout(self) -> float | None:
+        """Seconds until something is due; None: sleep until a peer comes."""
+        if self._backlog:
+            return 0.0
+        moments = (
+            self._idle.next_at(),
+            self._hurried.next_at(),
+            self._reception.next_at(),
+            self._housekeeping.next_at(),
+        )
+        due = min((moment for moment in moments if moment is not None), default=None)
+        return None if due is None else max(0.0, due - self._clock.monotonic())
+
+    def _drop_late(self) -> None:
+        now = self._clock.monotonic()
+        for connection in (*self._idle.expired(now), *self._hurried.expired(now)):
+            self._drop(connection)
+
+    def _dismiss_strangers(self) -> None:
+        """After a reload: who was known and is no more, is let go."""
+        before, self._policy = self._policy, self._service.policy
+        for connection in tuple(self._connections):
+            peer = connection.peer
+            if before.knows(peer) and not self._policy.knows(peer):
+                connection.dismiss()
+                self._settle(connection)
+
+    def _finish(self) -> None:
+        """Accept nobody, read no more, and give peers a bounded time for their last replies."""
+        self._reception.close()
+        deadline = self._clock.monotonic() + STOP_SECS
+        for connection in tuple(self._connections):
+            connection.dismiss()
+            self._settle(connection)
+        while self._connections and self._clock.monotonic() < deadline:
+            unsent = [connection for connection in self._connections if connection.wants_write]
+            if not unsent and not self._backlog:
+                break
+            self._turn(self._selector.select(self._timeout()))
+        for connection in tuple(self._connections):
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
+        self._watch(connection, 0)
+        self._connections.discard(connection)
+        self._reception.release(connection)
+        self._idle.cancel(connection)
+        self._hurried.cancel(connection)
+        connection.close()

@@ -1,0 +1,234 @@
+"""The vault's file: an append-only journal of sealed records under a header with key slots.
+
+Payloads are opaque here. One append is one write, whatever the size of the vault; a rewrite makes a
+new file beside this one and renames it over, which is how the vault is compacted and gets slots.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from jarvis_secretsd.daemon import files
+from jarvis_secretsd.daemon.journal import Journal
+from jarvis_secretsd.daemon.keys import Aead, DataKey, Opener, Slot, open_slots
+from jarvis_secretsd.daemon.vaultlines import FORMAT, BrokenLine, Header, RecordChain, encode
+from jarvis_secretsd.domain.audit import VaultHead
+from jarvis_secretsd.errors import StateRefused
+
+
+class LockedVault:
+    """A vault whose header was read, and whose records wait for a key."""
+
+    def __init__(self, path: Path, journal: Journal, header: Header) -> None:
+        self.path = path
+        self.header = header
+        self._journal = journal
+
+    @classmethod
+    def open(cls, path: Path) -> LockedVault:
+        """Open carefully and read the header, from the disk and not from the page cache.
+
+        Raises FileNotFoundError, UnsafeFile, and StateRefused without a header that reads.
+        """
+        journal = Journal.open(path)
+        try:
+            journal.drop_cache()
+            return cls(path, journal, _read_header(journal))
+        except BaseException:
+            journal.close()
+            raise
+
+    def unlock(self, opener: Opener) -> VaultFile:
+        """The vault, opened by one of its key slots.
+
+        Raises KeyRefused, which names the slots, and StateRefused if the header isn't authentic.
+        Takes a second where a passphrase is stretched.
+        """
+        return self.unlock_with(open_slots(self.header.vault_id, self.header.slots, opener))
+
+    def unlock_with(self, data_key: DataKey) -> VaultFile:
+        """The vault under a data key that is at hand. Raises StateRefused."""
+        if not self.header.is_authentic(data_key):
+            raise _refusal(self.path, 1, "the header was altered: its MAC doesn't fit")
+        return VaultFile(self.path, self._journal, self.header, data_key)
+
+    def close(self) -> None:
+        """Let go of the file, unless it was unlocked: then the vault closes it."""
+        self._journal.close()
+
+
+class VaultFile:
+    """An unlocked vault. Replay it to its end, settle `torn`, and it takes appends.
+
+    `head` is where it ends: before the replay is through, and in an empty vault, sequence number 0
+    and the hash of the header's line. `torn` is what a crash left after the last whole record.
+    """
+
+    def __init__(self, path: Path, journal: Journal, header: Header, data_key: DataKey) -> None:
+        self.path = path
+        self.header = header
+        self.data_key = data_key
+        self.torn: bytes | None = None
+        self._journal = journal
+        self._chain = RecordChain(header, data_key)
+        self._replayed = False
+        self.head = self._chain.start
+        self._before: tuple[int, VaultHead] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        aead: Aead,
+        slots: Sequence[Slot],
+        data_key: DataKey,
+        vault_id: str,
+        now: datetime,
+    ) -> VaultFile:
+        """A new, empty, durable vault; `vault_id` is 32 hex digits. Raises FileExistsError."""
+        vacant = Header(FORMAT, vault_id, aead, now, 0, os.urandom(16), tuple(slots))
+        header = vacant.authenticated(data_key)
+        files.create_private(path, encode(header) + b"\n")
+        vault = cls(path, Journal.open(path), header, data_key)
+        vault._replayed = True
+        return vault
+
+    def replay(self) -> Iterator[tuple[VaultHead, bytes]]:
+        """Each record's head and payload, in their order; at the end `head` and `torn` are known.
+
+        A last line that is cut off or doesn't open is torn. Raises StateRefused, which names the
+        line, for damage anywhere else.
+        """
+        head, torn, size = self._chain.start, None, self._journal.size
+        lines = enumerate(self._journal.lines(), start=1)
+        number, _ = next(lines)
+        for number, (offset, line) in lines:
+            end = offset + len(line) + 1
+            if end > size:
+                torn = line
+                break
+            try:
+                head, payload = self._chain.open(head, line)
+            except BrokenLine as broken:
+                if end < size:
+                    raise _refusal(self.path, number, str(broken)) from None
+                torn = line + b"\n"
+                break
+            yield head, payload
+        if head.seq < self.header.compacted_to:
+            raise _refusal(self.path, number, f"records up to {self.header.compacted_to} were here")
+        self.head, self.torn, self._replayed = head, torn, True
+
+    def set_aside_torn_tail(self) -> Path:
+        """Move the torn tail, durably, into a file beside the vault whose path is returned.
+
+        Only for a caller that knows, from the audit log, that nobody was told of this record.
+        """
+        if self.torn is None:
+            raise RuntimeError("the vault has no torn tail")
+        digest = sha256(self.torn).hexdigest()
+        path = self.path.with_name(f"{self.path.name}.torn-{digest[:16]}")
+        files.replace_private(path, self.torn)
+        self._journal.rewind(self._journal.size - len(self.torn))
+        self.torn = None
+        return path
+
+    def append(self, payloads: Sequence[bytes]) -> list[VaultHead]:
+        """Seal the payloads and write them with one write; each one's head. Not yet durable.
+
+        Raises StorageFull and StorageFailed, after which nothing of them is there.
+        """
+        self._must_be_settled()
+        head, heads, lines = self.head, [], []
+        for payload in payloads:
+            head, line = self._chain.seal(head, payload, head.seq + 1)
+            heads.append(head)
+            lines.append(line + b"\n")
+        size = self._journal.size
+        self._journal.append(b"".join(lines))
+        self._before, self.head = (size, self.head), head
+        return heads
+
+    def sync(self) -> None:
+        """Make what was appended durable. Raises SyncFailed, and then the process must end."""
+        self._journal.sync()
+
+    def rewind(self) -> None:
+        """Durably take back the last append. Raises SyncFailed."""
+        if self._before is None:
+            raise RuntimeError("there is no append to take back")
+        size, head = self._before
+        self._journal.rewind(size)
+        self.head, self._before = head, None
+
+    def rewrite(
+        self,
+        records: Iterable[tuple[int, bytes]],
+        *,
+        slots: Sequence[Slot] | None = None,
+        compacted_to: int | None = None,
+    ) -> None:
+        """Put a durable new file with these records in the vault's place, each sealed anew.
+
+        Records are (sequence number, payload). Numbers may be missing up to `compacted_to`, and the
+        last one must be no less than it and than `head`'s, so that no number comes twice. None
+        keeps the slots, or `compacted_to`, that the header has. Raises StorageFull, StorageFailed
+        and ValueError, after which the old file stands; SyncFailed.
+        """
+        self._must_be_settled()
+        keep = self.header
+        header = keep.renewed(
+            keep.slots if slots is None else tuple(slots),
+            keep.compacted_to if compacted_to is None else compacted_to,
+        ).authenticated(self.data_key)
+        chain = RecordChain(header, self.data_key)
+        head = chain.start
+
+        def lines() -> Iterator[bytes]:
+            nonlocal head
+            yield encode(header) + b"\n"
+            for seq, payload in records:
+                head, line = chain.seal(head, payload, seq)
+                yield line + b"\n"
+            if head.seq < max(self.head.seq, header.compacted_to):
+                raise ValueError(f"the last record is {head.seq}, before {self.head.seq}")
+
+        self._journal.replace(lines())
+        self.header, self._chain, self.head, self._before = header, chain, head, None
+
+    def close(self) -> None:
+        """Close the file and wipe the data key."""
+        self._journal.close()
+        self.data_key.wipe()
+
+    def _must_be_settled(self) -> None:
+        if not self._replayed or self.torn is not None:
+            raise RuntimeError(
+                "the vault takes no change before its replay and torn tail are settled"
+            )
+
+
+def _read_header(journal: Journal) -> Header:
+    for _, line in journal.lines():
+        if len(line) == journal.size:
+            break
+        try:
+            return Header.parse(line)
+        except BrokenLine as broken:
+            raise _refusal(journal.path, 1, str(broken)) from None
+    raise StateRefused(
+        f"{journal.path} has no whole header. If a first start was interrupted and nothing was ever "
+        "put, remove it; otherwise restore it from a backup"
+    )
+
+
+def _refusal(path: Path, number: int, fault: str) -> StateRefused:
+    return StateRefused(
+        f"{path}, line {number}: {fault}. The vault was damaged or altered; nothing was changed. "
+        "Restore it from a backup"
+    )

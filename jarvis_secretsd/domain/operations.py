@@ -1,0 +1,317 @@
+"""What each operation does once it is allowed: plans from what is stored, changing nothing.
+
+A `Done` is the result to send, the changes that make it true, and the kid for the audit entry.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from jarvis_secretsd.domain import generation
+from jarvis_secretsd.domain.changes import (
+    AnyChange,
+    Care,
+    SecretDeleted,
+    SecretRestored,
+    TokenAdded,
+    TokenEnded,
+    VersionPut,
+)
+from jarvis_secretsd.domain.generation import Fresh
+from jarvis_secretsd.domain.identity import Token
+from jarvis_secretsd.domain.rotation import MAX_DAYS, RotationRules, state_of
+from jarvis_secretsd.domain.vault import Secret, Vault, Version
+from jarvis_secretsd.errors import Conflict, InvalidRequest, NotFound, TooLarge
+from jarvis_secretsd.messages import (
+    MAX_PAGE,
+    Created,
+    Delete,
+    Deleted,
+    Found,
+    Generate,
+    Get,
+    List,
+    Listed,
+    Listing,
+    Put,
+    Restore,
+    Result,
+    Stored,
+    TokenCreate,
+    TokenCreated,
+    TokenListed,
+    TokenListing,
+    TokenRevoke,
+    TokenRevoked,
+)
+from jarvis_secretsd.values import (
+    MAX_VALUE_BYTES,
+    BearerToken,
+    Kid,
+    SecretName,
+    SecretValue,
+    State,
+)
+
+TOKEN_BYTES = 32
+DEFAULT_TOKEN_TTL = timedelta(days=365)
+MAX_TOKEN_TTL = timedelta(days=MAX_DAYS)
+
+
+class Done(Struct, frozen=True):
+    """The result, what changes, and which version it is about. `note` goes into the entry."""
+
+    result: Result
+    change: AnyChange | None = None
+    kid: Kid | None = None
+    note: str | None = None
+
+
+class Setting(Struct, frozen=True):
+    """What an operation works on: the vault of this turn, the rules, the time, and randomness."""
+
+    vault: Vault
+    rules: RotationRules
+    now: datetime
+    fresh: Fresh
+
+
+def get(operation: Get, setting: Setting) -> Done:
+    """The current version, or the one with the kid that is asked for. Raises NotFound."""
+    secret = _live(setting.vault, operation.name)
+    version = secret.current if operation.kid is None else secret.version(operation.kid)
+    if version is None or state_of(secret, version, setting.now) is State.EXPIRED:
+        raise NotFound(f"{operation.name} has no version with this kid, or its grace has ended")
+    found = Found(
+        secret.name,
+        version.value,
+        version.kid,
+        setting.rules.expires_at(secret.care, version),
+        version.number,
+        None if version.value.is_text else "base64",
+    )
+    return Done(found, kid=version.kid)
+
+
+def put(operation: Put, setting: Setting, *, may_read: bool) -> Done:
+    """A new version from a supplied or a generated value.
+
+    The value that is already current makes no new version when the client may read it (`may_read`),
+    so that repeating a put is harmless and yet tells nobody what they may not know. Raises
+    Conflict when `expect_kid` isn't current, InvalidRequest, TooLarge.
+    """
+    secret = setting.vault.live(operation.name)
+    _check_expected(operation, secret)
+    care = _wished_care(operation, setting.rules)
+    if operation.value is None:
+        return _stored(operation.name, care, _generated(operation, setting.fresh), setting)
+    value = _supplied(operation)
+    unchanged = secret is not None and secret.current.value == value
+    if secret and may_read and unchanged and _asks_nothing_new(operation, secret.care):
+        current = secret.current
+        expires_at = setting.rules.expires_at(secret.care, current)
+        stored = Stored(secret.name, current.kid, current.number, expires_at)
+        return Done(stored, kid=current.kid, note="unchanged")
+    return _stored(operation.name, care, value, setting)
+
+
+def rotate(name: SecretName, wish: Generate | None, setting: Setting) -> Done:
+    """A new generated version of the secret's kind, or of the kind that is wished for.
+
+    Raises NotFound, and Conflict for what is issued elsewhere.
+    """
+    secret = _live(setting.vault, name)
+    value = generation.generate(wish or Generate(secret.care.kind), setting.fresh)
+    care = secret.care if wish is None else _with_kind(secret.care, wish)
+    return _stored(secret.name, care, value, setting)
+
+
+def delete(operation: Delete, setting: Setting) -> Done:
+    """The secret is gone, and can be restored until its grace ends. Raises NotFound."""
+    secret = _live(setting.vault, operation.name)
+    until = setting.rules.grace_ends(secret.care, setting.now)
+    return Done(
+        Deleted(secret.name, until), SecretDeleted(secret.name, until), kid=secret.current.kid
+    )
+
+
+def restore(operation: Restore, setting: Setting) -> Done:
+    """A deleted secret is back with its versions. Raises NotFound, Conflict if it is there."""
+    secret = setting.vault.secret(operation.name)
+    if secret is not None and secret.is_live:
+        raise Conflict(f"{operation.name} isn't deleted")
+    if secret is None or secret.deleted_until is None or secret.deleted_until <= setting.now:
+        raise NotFound(f"{operation.name} can't be restored: it is unknown or its grace has ended")
+    current = secret.current
+    expires_at = setting.rules.expires_at(secret.care, current)
+    stored = Stored(secret.name, current.kid, current.number, expires_at)
+    return Done(stored, SecretRestored(secret.name), kid=current.kid)
+
+
+def listing(operation: List, setting: Setting, may_read: Callable[[SecretName], bool]) -> Done:
+    """The live secrets for which `may_read` holds. Raises InvalidRequest for a limit below 1."""
+    limit = operation.limit
+    if limit is not None and not 1 <= limit <= MAX_PAGE:
+        raise InvalidRequest(f"limit is {limit}; it can be 1 to {MAX_PAGE}")
+    page: list[Listed] = []
+    for name in setting.vault.names(operation.after or ""):
+        secret = setting.vault.live(name)
+        if secret is None or not may_read(name):
+            continue
+        if len(page) == limit:
+            return Done(Listing(tuple(page), next=page[-1].name))
+        page.append(_listed(secret, setting.rules, setting.now))
+    return Done(Listing(tuple(page)))
+
+
+def token_create(operation: TokenCreate, setting: Setting) -> Done:
+    """A new token for a client. Raises InvalidRequest for a lifetime that can't be."""
+    ttl = DEFAULT_TOKEN_TTL
+    if operation.ttl_secs is not None:
+        if not 1 <= operation.ttl_secs <= MAX_TOKEN_TTL.total_seconds():
+            raise InvalidRequest("ttl_secs is from 1 second to a hundred years")
+        ttl = timedelta(seconds=operation.ttl_secs)
+    text = base64.urlsafe_b64encode(setting.fresh(TOKEN_BYTES)).rstrip(b"=").decode()
+    bearer = BearerToken(f"jst_{text}")
+    token = Token(
+        token_id=setting.fresh(8).hex(),
+        digest=bearer.digest(),
+        client=operation.subject,
+        created_at=setting.now,
+        expires_at=setting.now + ttl,
+        uids=operation.uids,
+    )
+    created = TokenCreated(token.token_id, bearer, token.client, token.expires_at)
+    return Done(created, TokenAdded(token), note=f"{token.token_id} for {token.client}")
+
+
+def token_list(setting: Setting) -> Done:
+    """Every token, without what would let one use it."""
+    return Done(
+        TokenListing(
+            tuple(
+                TokenListed(held.token_id, held.client, held.created_at, held.expires_at, held.uids)
+                for held in setting.vault.tokens()
+            )
+        )
+    )
+
+
+def token_revoke(operation: TokenRevoke, setting: Setting) -> Done:
+    """The token is good no more. Raises NotFound."""
+    for token in setting.vault.tokens():
+        if token.token_id == operation.token_id:
+            note = f"{token.token_id} of {token.client}"
+            return Done(TokenRevoked(token.token_id), TokenEnded(token.digest), note=note)
+    raise NotFound("no token with this id; token_list shows those that there are")
+
+
+def _live(vault: Vault, name: SecretName) -> Secret:
+    secret = vault.live(name)
+    if secret is None:
+        raise NotFound(f"no secret is named {name}")
+    return secret
+
+
+def _check_expected(operation: Put, secret: Secret | None) -> None:
+    expected = operation.expect_kid
+    if expected is None:
+        return
+    if expected == "" and secret is not None:
+        raise Conflict(f"{operation.name} exists already")
+    if expected != "" and (secret is None or secret.current.kid != expected):
+        raise Conflict(f"the current version of {operation.name} isn't the one expected")
+
+
+def _wished_care(operation: Put, rules: RotationRules) -> Care:
+    for field, days in (
+        ("rotation_days", operation.rotation_days),
+        ("grace_days", operation.grace_days),
+    ):
+        if days is not None and not 0 <= days <= MAX_DAYS:
+            raise InvalidRequest(f"{field} is {days}; it can be 0 to {MAX_DAYS}")
+    care = rules.inferred_care(operation.name)
+    return Care(
+        kind=operation.kind or care.kind,
+        inferred=operation.kind is None,
+        rotation_days=operation.rotation_days,
+        grace_days=operation.grace_days,
+        auto_rotate=operation.auto_rotate,
+    )
+
+
+def _asks_nothing_new(operation: Put, care: Care) -> bool:
+    wishes = (
+        (operation.kind, care.kind),
+        (operation.rotation_days, care.rotation_days),
+        (operation.grace_days, care.grace_days),
+        (operation.auto_rotate, care.auto_rotate),
+    )
+    return all(wish is None or wish == kept for wish, kept in wishes)
+
+
+def _supplied(operation: Put) -> SecretValue:
+    text = operation.value or ""
+    try:
+        if operation.encoding == "base64":
+            data = base64.b64decode(text, validate=True)
+        else:
+            data = text.encode()
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("value isn't valid base64") from None
+    if len(data) > MAX_VALUE_BYTES:
+        raise TooLarge(f"value has {len(data):,} bytes; at most {MAX_VALUE_BYTES:,} are stored")
+    return SecretValue(data, is_text=operation.encoding is None)
+
+
+def _generated(operation: Put, fresh: Fresh) -> SecretValue:
+    if operation.kind is None:
+        raise InvalidRequest("give a value, or a kind of which a value can be generated")
+    if not generation.can_generate(operation.kind):
+        raise InvalidRequest(f"a value of kind {operation.kind} can't be generated; give the value")
+    if operation.encoding is not None:
+        raise InvalidRequest("encoding says how the value is written, and there is no value")
+    return generation.generate(Generate(operation.kind), fresh)
+
+
+def _with_kind(care: Care, wish: Generate) -> Care:
+    return Care(wish.kind, False, care.rotation_days, care.grace_days, care.auto_rotate)
+
+
+def _stored(name: SecretName, care: Care, value: SecretValue, setting: Setting) -> Done:
+    rules, now = setting.rules, setting.now
+    before = setting.vault.secret(name)
+    number = before.number + 1 if before is not None else 1
+    was_live = before is not None and before.is_live
+    put = VersionPut(
+        name=name,
+        kid=generation.new_kid(setting.fresh),
+        number=number,
+        value=value,
+        care=care,
+        at=now,
+        previous_until=rules.grace_ends(care, now) if was_live else None,
+    )
+    expires_at = rules.expires_at(care, Version(put.kid, number, value, now, seq=0))
+    kind = Stored if was_live else Created
+    return Done(kind(name, put.kid, number, expires_at), put, kid=put.kid)
+
+
+def _listed(secret: Secret, rules: RotationRules, now: datetime) -> Listed:
+    version = secret.current
+    expires_at = rules.expires_at(secret.care, version)
+    return Listed(
+        name=secret.name,
+        kid=version.kid,
+        version=version.number,
+        kind=secret.care.kind,
+        created_at=version.created_at,
+        expires_at=expires_at,
+        is_expired=expires_at <= now,
+        state=State.CURRENT,
+    )

@@ -1,0 +1,427 @@
+"""One request from asking to answer: who is it, may they, do it, witness it.
+
+`handle` is given all that it may depend on: the request, the peer as the kernel names it, the vault
+of this turn, the time, and a source of randomness. It changes none of them. What it returns is a
+plan: the reply, and the acts that must be durable before the reply may leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from itertools import islice
+from typing import Protocol, assert_never
+
+from msgspec import Struct
+
+from jarvis_secretsd.domain import operations
+from jarvis_secretsd.domain.audit import Event, Outcome
+from jarvis_secretsd.domain.changes import AnyChange
+from jarvis_secretsd.domain.generation import Fresh
+from jarvis_secretsd.domain.identity import Peer, Transport, identify, why_not
+from jarvis_secretsd.domain.operations import Done, Setting
+from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy, TokenRule
+from jarvis_secretsd.domain.refusals import Refusal, Refusals
+from jarvis_secretsd.domain.rotation import RotationRules
+from jarvis_secretsd.domain.vault import Vault
+from jarvis_secretsd.errors import (
+    Denied,
+    InvalidRequest,
+    RateLimited,
+    SecretsError,
+    StartRefused,
+    Unavailable,
+)
+from jarvis_secretsd.messages import (
+    AuditHead,
+    AuditHeadStatus,
+    Can,
+    Delete,
+    Failure,
+    FailureInfo,
+    Get,
+    Health,
+    HealthStatus,
+    Identity,
+    List,
+    Metrics,
+    MetricsText,
+    Put,
+    Reload,
+    Reloaded,
+    Reply,
+    Request,
+    Restore,
+    Rotate,
+    Rotated,
+    TokenCreate,
+    TokenList,
+    TokenRevoke,
+    Verdict,
+    WhoAmI,
+)
+from jarvis_secretsd.values import ClientId, Kid, Permission, SecretName
+
+MAX_ROTATED_AT_ONCE = 100
+"""Names in one `rotate`: each is a record, and a turn is made durable as a whole."""
+
+
+class Host(Protocol):
+    """What a request can ask of the daemon around the domain."""
+
+    def health(self, secrets_count: int) -> HealthStatus:
+        """How the daemon is."""
+
+    def audit_head(self) -> AuditHeadStatus:
+        """The end of the audit chain as it is on the disk."""
+
+    def read_policy(self) -> Policy:
+        """The policy as its file has it now. Raises ConfigurationError, UnsafeFile."""
+
+    def metrics(self) -> bytes:
+        """The counters as Prometheus text."""
+
+
+class Act(Struct, frozen=True):
+    """An audit entry, and the change that it witnesses, if there is one."""
+
+    event: Event
+    change: AnyChange | None = None
+
+
+class Answer(Struct, frozen=True):
+    """What a request comes to: the reply, and the acts to make durable before it leaves."""
+
+    reply: Reply
+    acts: tuple[Act, ...] = ()
+
+
+class Call(Struct, frozen=True):
+    """One request and everything it may depend on."""
+
+    request: Request
+    peer: Peer
+    vault: Vault
+    now: datetime
+    fresh: Fresh
+
+
+INTERNAL = Peer(Transport.INTERNAL, uid=None)
+"""The daemon's own clock and signals, which ask through the same door as everyone."""
+
+
+DAEMON = Client(
+    ClientId("daemon"),
+    grants=(Grant("internal", frozenset(Permission), (Pattern.of("*"),)),),
+)
+
+READ, ADMIN = Permission.READ, Permission.ADMIN
+
+
+class Service:
+    """The rules in force: a policy (replaced whole by a reload) and the rules of rotation."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        rules: RotationRules,
+        host: Host,
+        refusals: Refusals,
+        *,
+        claim_required: bool,
+    ) -> None:
+        self.policy = policy
+        self.rules = rules
+        self.refusals = refusals
+        self._host = host
+        self._claim_required = claim_required
+
+    def handle(
+        self, request: Request, peer: Peer, vault: Vault, now: datetime, fresh: Fresh
+    ) -> Answer:
+        """The answer to one request. Every failure that is somebody's becomes its reply."""
+        call = Call(request, peer, vault, now, fresh)
+        client: Client | None = None
+        try:
+            match request.operation:
+                case Health():
+                    return Answer(self._host.health(vault.live_count))
+                case Metrics():
+                    return Answer(MetricsText(self._host.metrics()))
+                case WhoAmI():
+                    return Answer(self._whoami(call))
+            client = DAEMON if peer is INTERNAL else self._who(call)
+            return self._act(call, client)
+        except SecretsError as error:
+            return self._refuse(call, client, error)
+
+    def malformed(self, peer: Peer, now: datetime) -> None:
+        """Count a request that was refused on the wire: it is summed up with others."""
+        self.refusals.count(peer.uid, Refusal.MALFORMED, now)
+
+    def summaries(self, now: datetime) -> tuple[Act, ...]:
+        """The summaries of refused requests that are due."""
+        return tuple(Act(event) for event in self.refusals.summaries(now))
+
+    def _who(self, call: Call) -> Client:
+        request = call.request
+        token = call.vault.token(request.token.digest()) if request.token else None
+        return identify(
+            self.policy,
+            call.peer,
+            request.client,
+            token,
+            presented=request.token is not None,
+            now=call.now,
+            claim_required=self._claim_required,
+        )
+
+    def _act(self, call: Call, client: Client) -> Answer:  # noqa: PLR0911, PLR0912 - a table
+        operation = call.request.operation
+        setting = Setting(call.vault, self.rules, call.now, call.fresh)
+
+        def do(permission: Permission, name: SecretName | None, act: Callable[[], Done]) -> Answer:
+            return _witnessed(call, client, self._allow(client, permission, name), name, act)
+
+        match operation:
+            case Get(name):
+                return do(READ, name, lambda: operations.get(operation, setting))
+            case Put(name):
+                may_read = self.policy.decide(client, READ, name).allowed
+                return do(
+                    Permission.WRITE,
+                    name,
+                    lambda: operations.put(operation, setting, may_read=may_read),
+                )
+            case List():
+                return self._list(call, client, operation, setting)
+            case Rotate():
+                return self._rotate(call, client, operation, setting)
+            case Delete(name):
+                return do(
+                    Permission.DELETE,
+                    name,
+                    lambda: operations.delete(operation, setting),
+                )
+            case Restore(name):
+                return do(
+                    Permission.DELETE,
+                    name,
+                    lambda: operations.restore(operation, setting),
+                )
+            case Can():
+                return self._can(call, client, operation)
+            case TokenCreate():
+                return do(ADMIN, None, lambda: self._token_create(operation, setting))
+            case TokenList():
+                return do(ADMIN, None, lambda: operations.token_list(setting))
+            case TokenRevoke():
+                return do(ADMIN, None, lambda: operations.token_revoke(operation, setting))
+            case AuditHead():
+                return do(Permission.AUDIT, None, lambda: Done(self._host.audit_head()))
+            case Reload():
+                return do(ADMIN, None, self._reload)
+            case Health() | Metrics() | WhoAmI():
+                raise AssertionError("answered before anybody was asked who they are")
+            case _:
+                assert_never(operation)
+
+    def _allow(self, client: Client, permission: Permission, name: SecretName | None) -> Decision:
+        decision = self.policy.decide(client, permission, name)
+        if not decision.allowed:
+            raise Denied(rule=decision.rule)
+        return decision
+
+    def _list(self, call: Call, client: Client, operation: List, setting: Setting) -> Answer:
+        def may_read(name: SecretName) -> bool:
+            return self.policy.decide(client, READ, name).allowed
+
+        decision = Decision(True, f"clients.{client.id}")
+        return _witnessed(
+            call,
+            client,
+            decision,
+            None,
+            lambda: operations.listing(operation, setting, may_read),
+        )
+
+    def _rotate(self, call: Call, client: Client, operation: Rotate, setting: Setting) -> Answer:
+        names = tuple(dict.fromkeys(operation.names)) or self._due(call, client)
+        if len(names) > MAX_ROTATED_AT_ONCE:
+            raise InvalidRequest(f"at most {MAX_ROTATED_AT_ONCE} names are rotated at once")
+        answers = [self._rotate_one(call, client, name, operation, setting) for name in names]
+        rotated = tuple(
+            name
+            for name, answer in zip(names, answers, strict=True)
+            if not isinstance(answer.reply, Failure)
+        )
+        failed = {
+            str(name): answer.reply
+            for name, answer in zip(names, answers, strict=True)
+            if isinstance(answer.reply, Failure)
+        }
+        acts = tuple(act for answer in answers for act in answer.acts)
+        if failed and not rotated:
+            return Answer(next(iter(failed.values())), acts)
+        told = {name: FailureInfo(reply.code, reply.message) for name, reply in failed.items()}
+        return Answer(Rotated(rotated, len(rotated), (), told), acts)
+
+    def _rotate_one(
+        self, call: Call, client: Client, name: SecretName, operation: Rotate, setting: Setting
+    ) -> Answer:
+        try:
+            decision = self._allow(client, Permission.ROTATE, name)
+        except Denied as error:
+            return self._refuse(call, client, error, name)
+        return _witnessed(
+            call,
+            client,
+            decision,
+            name,
+            lambda: operations.rotate(name, operation.generate, setting),
+        )
+
+    def _due(self, call: Call, client: Client) -> tuple[SecretName, ...]:
+        """What is due, may be rotated by the clock, and by this client; a hundred at the most."""
+        due = (
+            name
+            for name in call.vault.names()
+            if (secret := call.vault.live(name)) is not None
+            and self.rules.is_due(secret, call.now)
+            and self.rules.clock_may_rotate(secret)
+            and self.policy.decide(client, Permission.ROTATE, name).allowed
+        )
+        return tuple(islice(due, MAX_ROTATED_AT_ONCE))
+
+    def _can(self, call: Call, client: Client, operation: Can) -> Answer:
+        decision = Decision(True, f"clients.{client.id}")
+        if operation.subject != client.id:
+            decision = self._allow(client, ADMIN, None)
+        return _witnessed(
+            call, client, decision, operation.name, lambda: Done(self._verdict(operation))
+        )
+
+    def _verdict(self, operation: Can) -> Verdict:
+        subject = self.policy.clients.get(operation.subject)
+        if subject is None:
+            return Verdict(False, f"clients.{operation.subject}: not in the policy")
+        if operation.uid is not None:
+            asked = Peer(Transport.UNIX, operation.uid)
+            if not subject.binds(asked):
+                return Verdict(False, why_not(self.policy, subject.id, asked))
+        decision = self.policy.decide(subject, operation.permission, operation.name)
+        return Verdict(decision.allowed, decision.rule)
+
+    def _token_create(self, operation: TokenCreate, setting: Setting) -> Done:
+        subject = self.policy.clients.get(operation.subject)
+        if subject is None:
+            raise InvalidRequest(f"the policy has no client {operation.subject}")
+        if subject.token is TokenRule.REFUSED:
+            raise InvalidRequest(
+                f"the policy takes no token for {subject.id}; add `token: required` "
+                "(beside the user) or `token: accepted` (instead of the user) to it"
+            )
+        return operations.token_create(operation, setting)
+
+    def _reload(self) -> Done:
+        try:
+            policy = self._host.read_policy()
+        except StartRefused as error:
+            raise InvalidRequest(f"the policy in force stays: {error.message}") from None
+        self.policy = policy
+        return Done(Reloaded(policy.digest, len(policy.clients)), note=f"policy {policy.digest}")
+
+    def _whoami(self, call: Call) -> Identity:
+        peer = call.peer
+        candidates = self.policy.candidates(peer)
+        try:
+            client = self._who(call)
+        except SecretsError:
+            client = None
+        rights = client.rights() if client is not None else None
+        return Identity(
+            uid=peer.uid,
+            gid=peer.gid,
+            pid=peer.pid,
+            transport=peer.transport,
+            clients=tuple(str(candidate.id) for candidate in candidates),
+            client=str(client.id) if client is not None else None,
+            permissions=rights.permissions if rights else {},
+            deny=rights.deny if rights else (),
+        )
+
+    def _refuse(
+        self,
+        call: Call,
+        client: Client | None,
+        error: SecretsError,
+        name: SecretName | None = None,
+    ) -> Answer:
+        peer, failure = call.peer, failure_of(error)
+        if client is None and not self.policy.knows(peer):
+            self.refusals.count(peer.uid, Refusal.STRANGER, call.now)
+            return Answer(failure)
+        if not self.refusals.admit(peer.uid, call.now):
+            return Answer(failure_of(RateLimited("too many refused requests; wait a minute")))
+        rule = error.rule if isinstance(error, Denied) else error.code
+        name = name or getattr(call.request.operation, "name", None)
+        claim = client.id if client is not None else call.request.client
+        return Answer(failure, (Act(_event(call, claim, name, outcome=Outcome.DENIED, rule=rule)),))
+
+
+def failure_of(error: SecretsError) -> Failure:
+    """What is told of an error: its code, its sentence, and for `unavailable` the reason."""
+    reason = error.reason if isinstance(error, Unavailable) else None
+    return Failure(error.code, error.message, reason)
+
+
+def _witnessed(
+    call: Call,
+    client: Client,
+    decision: Decision,
+    name: SecretName | None,
+    act: Callable[[], Done],
+) -> Answer:
+    """Do what is allowed, and witness it, also when it comes to nothing."""
+    try:
+        done = act()
+    except SecretsError as error:
+        event = _event(call, client.id, name, outcome=error.code, rule=decision.rule)
+        return Answer(failure_of(error), (Act(event),))
+    event = _event(
+        call,
+        client.id,
+        name,
+        outcome=Outcome.ALLOWED,
+        rule=decision.rule,
+        kid=done.kid,
+        note=done.note,
+    )
+    return Answer(done.result, (Act(event, done.change),))
+
+
+def _event(
+    call: Call,
+    client: ClientId | None,
+    name: SecretName | None,
+    *,
+    outcome: str,
+    rule: str,
+    kid: Kid | None = None,
+    note: str | None = None,
+) -> Event:
+    peer = call.peer
+    return Event(
+        uid=peer.uid,
+        gid=peer.gid,
+        pid=peer.pid,
+        transport=peer.transport,
+        unit=peer.unit,
+        client=client,
+        op=call.request.operation.op,
+        name=name,
+        kid=kid,
+        outcome=outcome,
+        rule=rule,
+        note=note,
+    )

@@ -1,0 +1,147 @@
+"""One connection's bytes <-> requests and replies. The first byte decides which dialect it is.
+
+Feed what arrives, take requests, reply to each in order, send what `output` gives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from jarvis_secretsd.messages import Failure, Reply, Request
+from jarvis_secretsd.wire.framed import FramedRequests, UnknownDialect
+from jarvis_secretsd.wire.guard import WireRules
+from jarvis_secretsd.wire.http import HttpRequests
+
+__all__ = ["Conversation", "WireRules"]
+
+
+class Exchange(Protocol):
+    """A request, or why it was refused, and how its reply is said. The `last` one ends the talk."""
+
+    @property
+    def asked(self) -> Request | Failure: ...
+    @property
+    def last(self) -> bool: ...
+    def render(self, reply: Reply) -> bytes: ...
+
+
+class Dialect(Protocol):
+    """Splits what is fed into exchanges. Bytes are an invitation to send the rest of a request."""
+
+    @property
+    def partial(self) -> bool: ...
+    def feed(self, data: bytes) -> None: ...
+    def next(self) -> Exchange | bytes | None: ...
+
+
+class Conversation:
+    """Both sides of one connection, as bytes. It holds no socket and never waits.
+
+    One complete request is read ahead of what was taken. So what it holds is bounded by one request
+    and what was fed, as long as nothing is fed while `backlog` is true.
+    """
+
+    def __init__(self, rules: WireRules) -> None:
+        self._rules = rules
+        self._dialect: Dialect | None = None
+        self._ahead: Exchange | None = None
+        self._due: deque[Exchange] = deque()
+        self._invitation = b""
+        self._output: list[bytes] = []
+        self._is_fed_out = False
+        self._is_over = False
+
+    @property
+    def backlog(self) -> bool:
+        """Is a complete request waiting to be taken?"""
+        return self._ahead is not None
+
+    @property
+    def mid_request(self) -> bool:
+        """Does the peer owe us the rest of a request?"""
+        if self._is_over or self._ahead or not self._dialect:
+            return False
+        return self._dialect.partial
+
+    @property
+    def closing(self) -> bool:
+        """Is no more input taken? Then close, once all is taken, answered and sent."""
+        return self._is_over
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were taken and await their reply."""
+        return len(self._due)
+
+    def feed(self, data: bytes) -> None:
+        """Take in what arrived, cut anywhere. Ignored once the conversation is closing."""
+        if self._is_over or not data:
+            return
+        if self._dialect is None:
+            self._dialect = _dialect_of(data[0], self._rules)
+        self._dialect.feed(data)
+        self._look_ahead()
+
+    def feed_eof(self) -> None:
+        """The peer says no more. What it said completely is still answered."""
+        self._is_fed_out = True
+        self._look_ahead()
+
+    def close(self) -> None:
+        """Take no more requests; those that were taken are still answered."""
+        self._ahead = None
+        self._is_over = True
+
+    def take(self, limit: int) -> list[Request | Failure]:
+        """At most `limit` requests, each to be given its `reply`, in this order.
+
+        A Failure was refused here; give it back to `reply`.
+        """
+        taken: list[Request | Failure] = []
+        while self._ahead is not None and len(taken) < limit:
+            taken.append(self._ahead.asked)
+            self._due.append(self._ahead)
+            self._ahead = None
+            self._look_ahead()
+        return taken
+
+    def reply(self, reply: Reply) -> None:
+        """Answer the oldest unanswered request."""
+        self._output.append(self._due.popleft().render(reply))
+        self._invite()
+
+    def output(self) -> bytes:
+        """All bytes that are due to the peer; they are given once."""
+        due = b"".join(self._output)
+        self._output.clear()
+        return due
+
+    def _look_ahead(self) -> None:
+        while self._ahead is None and self._dialect is not None and not self._is_over:
+            step = self._dialect.next()
+            if step is None:
+                break
+            if isinstance(step, bytes):
+                self._invitation = step
+                self._invite()
+            else:
+                self._invitation = b""  # it came without being asked for
+                self._ahead = step
+                self._is_over = step.last
+        if self._is_fed_out and self._ahead is None:
+            self._is_over = True
+
+    def _invite(self) -> None:
+        """An invitation stands behind the replies to all that was asked before it."""
+        if self._invitation and not self._due:
+            self._output.append(self._invitation)
+            self._invitation = b""
+
+
+def _dialect_of(first: int, rules: WireRules) -> Dialect:
+    if first == 0:
+        return FramedRequests()
+    if ord("A") <= first <= ord("Z"):
+        return HttpRequests(rules)
+    return UnknownDialect()

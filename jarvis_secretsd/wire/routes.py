@@ -1,0 +1,110 @@
+"""An HTTP request -> the operation that it asks for, by the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+from jarvis_secretsd.errors import InvalidRequest, MethodNotAllowed, NotFound
+from jarvis_secretsd.messages import AnyOperation
+from jarvis_secretsd.values import SecretName
+from jarvis_secretsd.wire.codec import decode_body
+from jarvis_secretsd.wire.guard import Head
+from jarvis_secretsd.wire.table import TABLE, Reader, Row
+
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+_EVERY_METHOD = ("DELETE", "GET", "HEAD", "POST")
+
+
+def _by_path(rows: list[Row]) -> dict[str, tuple[Row, ...]]:
+    return {at.path: tuple(row for row in rows if row.path == at.path) for at in rows}
+
+
+_AT = _by_path([row for row in TABLE if not row.path.endswith("/")])
+_BEFORE_NAME = _by_path([row for row in TABLE if row.path.endswith("/")])
+
+
+def find(head: Head) -> Row:
+    """The row that this request is about, its body not yet seen.
+
+    Raises NotFound, MethodNotAllowed, or InvalidRequest for a body that can't be one.
+    """
+    if head.path == "*":
+        raise MethodNotAllowed("* is no operation's path", _EVERY_METHOD)
+    rows = _rows_at(head.path)
+    if not rows:
+        raise NotFound("there is nothing at this path")
+    method = "GET" if head.method == "HEAD" else head.method
+    for row in rows:
+        if row.method == method:
+            _check_body(head, row)
+            return row
+    raise MethodNotAllowed(f"{head.method} is not for this path", _methods(rows))
+
+
+def operation(row: Row, head: Head, body: bytes) -> AnyOperation:
+    """What the request asks for. Raises InvalidRequest."""
+    if row.method == "POST":
+        _query(head.query, {})
+        return decode_body(body, row.operation)
+    fields = _query(head.query, row.query)
+    if row.path.endswith("/"):
+        fields["name"] = _read("name", SecretName, head.path[len(row.path) :])
+    return cast("AnyOperation", row.operation(**cast("Any", fields)))
+
+
+def _rows_at(path: str) -> tuple[Row, ...]:
+    exact = _AT.get(path)
+    if exact is not None:
+        return exact
+    first = path[: path.find("/", 1) + 1]
+    return _BEFORE_NAME.get(first, ()) if first != path else ()
+
+
+def _methods(rows: tuple[Row, ...]) -> tuple[str, ...]:
+    methods = {row.method for row in rows}
+    return tuple(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+
+
+def _check_body(head: Head, row: Row) -> None:
+    if not head.has_body:
+        return
+    if row.method != "POST":
+        raise InvalidRequest(f"{head.method} takes no body")
+    media, _, _ = head.fields.get(b"content-type", b"").partition(b";")
+    if media.strip().lower() != b"application/json":
+        raise InvalidRequest("a body needs the header Content-Type: application/json")
+
+
+def _query(text: str, known: Mapping[str, Reader]) -> dict[str, object]:
+    given: dict[str, object] = {}
+    for pair in filter(None, text.split("&")):
+        key, _, value = pair.partition("=")
+        if key not in known:
+            raise InvalidRequest(
+                f"this operation takes in its query: {', '.join(known) or 'nothing'}"
+            )
+        if key in given:
+            raise InvalidRequest(f"{key} stands more than once in the query")
+        given[key] = _read(key, known[key], value)
+    return given
+
+
+def _read(field: str, reader: Reader, raw: str) -> object:
+    """Percent-decode once, then let the field's own type judge. A `+` is a `+`."""
+    try:
+        return reader(_decode(raw) if "%" in raw else raw)
+    except ValueError as fault:
+        raise InvalidRequest(f"{field}: {fault}") from None
+
+
+def _decode(raw: str) -> str:
+    if _STRAY_PERCENT.search(raw):
+        raise ValueError("a % must be followed by two hex digits")
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 after percent-decoding") from None

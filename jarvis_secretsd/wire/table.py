@@ -1,0 +1,53 @@
+"""The table of operations: one row is all that either dialect needs to know of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct, field
+
+from jarvis_secretsd import messages as m
+from jarvis_secretsd.values import Kid
+
+Reader = Callable[[str], object]
+"""Makes a field of the text that stands in a target. Raises ValueError."""
+
+
+def _whole_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+class Row(Struct, frozen=True):
+    """An operation, what it gives, and where it is over HTTP.
+
+    A `path` that ends in `/` is followed by the operation's `name`. GET stands for HEAD too. A POST
+    takes the operation's fields as its body, the others take those of `query`.
+    """
+
+    operation: type[m.Operation]
+    result: type[m.Result]
+    method: str
+    path: str
+    query: Mapping[str, Reader] = field(default_factory=dict)
+    framed: bool = True
+
+
+TABLE = (
+    Row(m.Health, m.HealthStatus, "GET", "/healthz"),
+    Row(m.WhoAmI, m.Identity, "GET", "/whoami"),
+    Row(m.Get, m.Found, "GET", "/secret/", query={"kid": Kid}),
+    Row(m.Put, m.Stored, "POST", "/secret"),
+    Row(m.List, m.Listing, "GET", "/secrets", query={"after": str, "limit": _whole_number}),
+    Row(m.Rotate, m.Rotated, "POST", "/rotate"),
+    Row(m.Delete, m.Deleted, "DELETE", "/secret/"),
+    Row(m.Restore, m.Stored, "POST", "/restore"),
+    Row(m.Can, m.Verdict, "POST", "/can"),
+    Row(m.TokenCreate, m.TokenCreated, "POST", "/tokens/create"),
+    Row(m.TokenList, m.TokenListing, "POST", "/tokens/list"),
+    Row(m.TokenRevoke, m.TokenRevoked, "POST", "/tokens/revoke"),
+    Row(m.AuditHead, m.AuditHeadStatus, "GET", "/audit/head"),
+    Row(m.Reload, m.Reloaded, "POST", "/reload"),
+    Row(m.Metrics, m.MetricsText, "GET", "/metrics", framed=False),
+)

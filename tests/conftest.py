@@ -1,0 +1,99 @@
+"""What every test shares: which tests run, a list of those that don't, and a real daemon to ask.
+
+Tests marked `root` act as several users. With `--run-root` (or JARVIS_TEST_ROOT=1) they run, and a
+skipped test is a failure. Otherwise they are left out, each named in the summary with its reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import hypothesis
+import pytest
+
+from tests.daemon_process import DaemonProcess
+
+hypothesis.settings.register_profile("house", deadline=None)  # a busy machine isn't a defect
+hypothesis.settings.load_profile("house")
+
+LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--run-root",
+        action="store_true",
+        default=os.environ.get("JARVIS_TEST_ROOT") == "1",
+        help="run the tests marked `root` too, and fail if any test was skipped",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--run-root") and os.geteuid() != 0:
+        raise pytest.UsageError("--run-root (JARVIS_TEST_ROOT=1) needs uid 0")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--run-root"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("root")]
+    config.stash[LEFT_OUT] = left_out
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    passed = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if session.config.getoption("--run-root") and passed and _skipped(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    left_out = config.stash.get(LEFT_OUT, [])
+    if left_out:
+        terminalreporter.section(f"left out: {len(left_out)} (run them with --run-root as uid 0)")
+    for item in left_out:
+        terminalreporter.line(f"{item.nodeid}: {_reason(item)}")
+    if config.getoption("--run-root") and (skipped := _skipped(config)):
+        terminalreporter.section(f"failed: {skipped} skipped, and --run-root allows none", red=True)
+
+
+def _skipped(config: pytest.Config) -> int:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return len(reporter.stats.get("skipped", [])) if reporter else 0
+
+
+def _reason(item: pytest.Item) -> str:
+    """A mark may bring its own reason: `@pytest.mark.root("binds a port below 1024")`."""
+    marker = item.get_closest_marker("root")
+    return str(marker.args[0]) if marker and marker.args else "needs uid 0 to act as several users"
+
+
+@pytest.fixture
+def make_daemon() -> Iterator[Callable[..., DaemonProcess]]:
+    """Makes daemons, not started yet; takes what `DaemonProcess` takes. All end with the test."""
+    made: list[DaemonProcess] = []
+
+    def make(**options: object) -> DaemonProcess:
+        made.append(DaemonProcess(**options))  # type: ignore[arg-type]  # checked where it arrives
+        return made[-1]
+
+    yield make
+    try:
+        for one in made:
+            one.stop_if_running()
+            assert "Traceback" not in one.stderr, one.stderr
+    finally:
+        for one in made:
+            one.dispose()
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., DaemonProcess]) -> DaemonProcess:
+    """A running daemon on both transports, whose `admin` is the user who runs the tests."""
+    one = make_daemon()
+    one.start()
+    return one
