@@ -18,10 +18,13 @@ run: $(READY)
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+# an existing environment keeps the Python it was made with
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) isn't Python 3.11 or newer with venv (Debian: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

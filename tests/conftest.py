@@ -85,7 +85,7 @@ def make_daemon() -> Iterator[Callable[..., DaemonProcess]]:
     try:
         for one in made:
             one.stop_if_running()
-            assert "Traceback" not in one.stderr, one.stderr
+            assert not one.crashed, one.stderr
     finally:
         for one in made:
             one.dispose()

@@ -96,6 +96,11 @@ class DaemonProcess:
         """All that every run so far has printed to standard error."""
         return _read(self.directory / "stderr")
 
+    @property
+    def crashed(self) -> bool:
+        """Whether any run so far told of a failure that nothing caught."""
+        return "Traceback" in self.stderr or " fault=" in self.stderr or '"fault":' in self.stderr
+
     def configure(self, settings: Settings) -> None:
         """Write config.toml anew: the defaults of this helper, overlaid by `settings`."""
         self._sections = {name: dict(keys) for name, keys in self._defaults().items()}

@@ -13,19 +13,22 @@ from pathlib import Path
 
 PACKAGE = "jarvis_secretsd"
 
+_GROUND = frozenset({"", "errors", "values", "messages"})
+_FIRST = _GROUND | {"wire", "domain"}
 BELOW: dict[str, frozenset[str]] = {
     "": frozenset(),
     "errors": frozenset({""}),
     "values": frozenset({"", "errors"}),
     "messages": frozenset({"", "errors", "values"}),
+    "wire": _GROUND,
+    "domain": _GROUND,
+    "client": _FIRST,
+    "daemon": _FIRST,
+    "cli": _FIRST | {"client", "daemon"},
 }
 """What each room may import besides itself; "" is the package's own `__init__`."""
-_GROUND = frozenset(BELOW)
-BELOW["wire"] = BELOW["domain"] = _GROUND
-BELOW["client"] = BELOW["daemon"] = _GROUND | {"wire", "domain"}
-BELOW["cli"] = BELOW["client"] | {"client", "daemon"}
 
-PURE_ROOMS = _GROUND | {"wire", "domain"}
+PURE_ROOMS = _FIRST
 
 _PURE_LIBRARIES = """
     __future__ abc base64 binascii bisect calendar collections copy dataclasses datetime enum
@@ -55,7 +58,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pickle": (),
     "marshal": (),
     "shelve": (),
-    "ctypes": (),
+    "ctypes": ("daemon.hardening",),
 }
 """Where a dangerous or heavy import lives; a home is a module or a package. No home: banned."""
 
@@ -197,7 +200,10 @@ def no_dumping_grounds(module: Module) -> Iterator[str]:
 
 
 def public_names_say_what_they_promise(module: Module) -> Iterator[str]:
-    """Every module, and every public class, function and method in it, has a docstring."""
+    """Every module, and every public class, function and method in it, has a docstring.
+
+    A Protocol's own docstring speaks for its members.
+    """
     if module.source.strip() and ast.get_docstring(module.tree) is None:
         yield f"{module.name} has no docstring"
     yield from _undocumented(module, module.tree.body)
@@ -232,8 +238,12 @@ def _undocumented(module: Module, body: list[ast.stmt]) -> Iterator[str]:
             continue
         if ast.get_docstring(node) is None:
             yield f"{_at(module, node.lineno)} {node.name} has no docstring"
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and not _is_protocol(node):
             yield from _undocumented(module, node.body)
+
+
+def _is_protocol(node: ast.ClassDef) -> bool:
+    return any(_last_name(base) == "Protocol" for base in node.bases)
 
 
 def _is_spoken_for(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

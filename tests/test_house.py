@@ -97,6 +97,12 @@ SOUND = '''
     from .frames import pack
 
 
+    class Sink(Protocol):
+        """Takes what is read."""
+
+        def take(self, data: bytes) -> None: ...
+
+
     class Reader:
         """It reads."""
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from jarvis_secretsd.client import (
-    AccessDenied,
-    BadRequest,
-    Conflict,
-    ConnectionLost,
-    DaemonUnavailable,
-    DaemonUnreachable,
-    SecretNotFound,
-    SecretsClientError,
-)
+from msgspec import Struct
+
+from jarvis_secretsd.client import ConnectionLost, SecretsClientError
 from jarvis_secretsd.errors import SecretsError
 
 
@@ -47,42 +40,38 @@ class Refused(SecretsError):
         self.status = status
 
 
-_NEXT = {
-    "client_required": "name yours with --client ID or JARVIS_CLIENT_ID",
-    "bad_token": "JARVIS_SECRETS_TOKEN_FILE names the file with the token",
-    "denied": "`jarvis-secrets whoami` shows your rights",
-    "not_found": "`jarvis-secrets list` shows what you may read",
-    "conflict": "it was changed meanwhile; look, then repeat",
-    "unavailable": "it resumes by itself; `jarvis-secrets health` shows its state",
-    "rate_limited": "wait a moment, then repeat",
+class _Ending(Struct, frozen=True):
+    status: Exit
+    advice: str = ""
+
+
+_ENDINGS = {
+    "invalid_request": _Ending(Exit.USAGE),
+    "too_large": _Ending(Exit.USAGE),
+    "method_not_allowed": _Ending(Exit.USAGE),
+    "not_found": _Ending(Exit.NOT_FOUND, "`jarvis-secrets list` shows what you may read"),
+    "denied": _Ending(Exit.DENIED, "`jarvis-secrets whoami` shows your rights"),
+    "client_required": _Ending(Exit.DENIED, "name yours with --client ID or JARVIS_CLIENT_ID"),
+    "bad_token": _Ending(Exit.DENIED, "JARVIS_SECRETS_TOKEN_FILE names the file with the token"),
+    "unreachable": _Ending(Exit.UNREACHABLE),
+    "unavailable": _Ending(Exit.UNAVAILABLE, "it resumes by itself; repeat it later"),
+    "rate_limited": _Ending(Exit.UNAVAILABLE, "wait a moment, then repeat it"),
+    "conflict": _Ending(Exit.CONFLICT, "it was changed meanwhile; look at it, then repeat"),
 }
+"""The ending of each code of docs/wire.md; any other code is a plain failure."""
 
 
 def status_of(error: SecretsClientError | SecretsError) -> Exit:
     """The exit status that this failure has."""
-    match error:
-        case Refused():
-            return error.status
-        case BadRequest():
-            return Exit.USAGE
-        case SecretNotFound():
-            return Exit.NOT_FOUND
-        case AccessDenied():
-            return Exit.DENIED
-        case DaemonUnreachable():
-            return Exit.UNREACHABLE
-        case DaemonUnavailable():
-            return Exit.UNAVAILABLE
-        case Conflict():
-            return Exit.CONFLICT
-        case _:
-            return Exit.FAILURE
+    if isinstance(error, Refused):
+        return error.status
+    return _ENDINGS.get(error.code, _Ending(Exit.FAILURE)).status
 
 
 def explain(error: SecretsClientError | SecretsError) -> str:
     """One line: what it was about (the error's notes), what was wrong, what to do next."""
     text = ": ".join([*getattr(error, "__notes__", ()), error.message])
-    advice = _NEXT.get(error.code, "")
+    advice = _ENDINGS.get(error.code, _Ending(Exit.FAILURE)).advice
     if isinstance(error, ConnectionLost):
         advice = "look what took effect before you repeat it"
     return f"{text}; {advice}" if advice else text

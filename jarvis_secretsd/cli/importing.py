@@ -10,7 +10,7 @@ from msgspec import Struct
 from jarvis_secretsd.cli.dotenv import Assignment
 from jarvis_secretsd.cli.exits import Refused
 from jarvis_secretsd.client import SecretNotFound, SecretsClient, SecretsClientError
-from jarvis_secretsd.messages import Can, Found, Get, Put, Result, Stored, Verdict
+from jarvis_secretsd.messages import Can, Found, Get, Identity, Put, Result, Stored, Verdict, WhoAmI
 from jarvis_secretsd.values import ClientId, Kid, Permission
 
 
@@ -86,7 +86,7 @@ def _step(wanted: Assignment, current: Found | SecretsClientError) -> Step:
 
 def _check_may_write(client: SecretsClient, steps: Sequence[Step]) -> None:
     """Ask before the first write, so that a missing right leaves nothing half done."""
-    me = client.whoami().client
+    me = client.ask(WhoAmI(), Identity).client
     if me is None:
         return
     names = [step.assignment.name for step in steps]
@@ -115,7 +115,7 @@ def _store(client: SecretsClient, steps: Sequence[Step]) -> None:
     for step, answer in zip(steps, answers, strict=True):
         if isinstance(answer, SecretsClientError):
             stored = len(answers) - len(failed)
-            answer.add_note(f"{stored} of {len(answers)} were stored, then {step.assignment.name}")
+            answer.add_note(f"{stored} of {len(answers)} were stored; {step.assignment.name}")
             raise answer
 
 

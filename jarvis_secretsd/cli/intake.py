@@ -15,7 +15,7 @@ from jarvis_secretsd.values import MAX_VALUE_BYTES, SecretValue
 def take_value(name: str, path: str | None, *, keep_newline: bool) -> SecretValue:
     """The value for `name`; `path` is a file, taken as it is.
 
-    From a pipe, one final newline is taken for the end of the line and dropped unless `keep_newline`.
+    From a pipe, one final newline only ended the line and is dropped, unless `keep_newline`.
     """
     if path is not None:
         return _value(read_file(path, MAX_VALUE_BYTES))

@@ -38,7 +38,7 @@ def connect() -> SecretsClient:
 
 
 def shared_options(command: F) -> F:
-    """Give a command the options of `Settings`. What is said last, nearest to the command, holds."""
+    """Give a command the options of `Settings`. What is said last holds."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

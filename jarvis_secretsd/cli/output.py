@@ -18,7 +18,7 @@ def show(*lines: str) -> None:
 
 
 def show_json(result: Result) -> None:
-    """Print the result as HTTP would give it, on one line. A value in it is shown: it was asked for."""
+    """Print the result on one line, as HTTP would give it, with the value that was asked for."""
     print(encode_body(result).decode())
 
 

@@ -89,7 +89,7 @@ def environment(inherited: Mapping[bytes, bytes], secrets: Iterable[Found]) -> d
     return {**inherited, **given}
 
 
-def become(command: Sequence[str], variables: Mapping[bytes, bytes]) -> NoReturn:
+def become(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> NoReturn:
     """Replace this process by the command, found on the PATH that it gets. Raises Refused."""
     # Python ignores these two for itself, and an ignored signal stays ignored across an exec.
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -5,6 +5,7 @@ It imports neither the command line nor anything that seals; what it raises is i
 
 from __future__ import annotations
 
+import atexit
 import functools
 
 from jarvis_secretsd.client.client import SecretsClient
@@ -40,4 +41,6 @@ def get_secret(name: str) -> str:
 
 @functools.cache
 def _shared_client() -> SecretsClient:
-    return SecretsClient()
+    client = SecretsClient()
+    atexit.register(client.close)
+    return client

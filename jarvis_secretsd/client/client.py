@@ -95,7 +95,7 @@ class SecretsClient:
 
     def fetch(self, name: str, kid: str | None = None) -> m.Found:
         """The secret with its kid, version and `expires_at`, asked anew."""
-        return self._ask(_get(name, kid), m.Found)
+        return self.ask(_get(name, kid), m.Found)
 
     def put(
         self,
@@ -124,21 +124,28 @@ class SecretsClient:
             auto_rotate=auto_rotate,
             expect_kid=expect_kid,
         )
-        return self._ask(asked, m.Stored)
+        return self.ask(asked, m.Stored)
 
     def list(self) -> tuple[m.Listed, ...]:
         """Every secret that the client may read, by name."""
-        page = self._ask(m.List(), m.Listing)
+        page = self.ask(m.List(), m.Listing)
         secrets = list(page.secrets)
         while page.next is not None:
-            page = self._ask(m.List(after=page.next), m.Listing)
+            page = self.ask(m.List(after=page.next), m.Listing)
             secrets += page.secrets
         return tuple(secrets)
 
     def call(self, operation: m.Operation) -> m.Result:
-        """What any operation gives; for those that have no method here."""
+        """What any operation gives, for programs that don't check types."""
         row = next(row for row in TABLE if row.operation is type(operation))
-        return self._ask(operation, row.result)
+        return self.ask(operation, row.result)
+
+    def ask(self, operation: m.Operation, result: type[R]) -> R:
+        """What one operation gives, as the result that it has (`wire.table`)."""
+        (reply,) = self._exchange((operation,), result)
+        if isinstance(reply, m.Failure):
+            raise error_of(reply)
+        return reply
 
     def ask_all(
         self, operations: Sequence[m.Operation], result: type[R]
@@ -173,20 +180,14 @@ class SecretsClient:
     def _value(self, name: str, kid: str | None) -> SecretValue:
         asked = _get(name, kid)
         if kid is not None:
-            return self._ask(asked, m.Found).value
+            return self.ask(asked, m.Found).value
         with self._lock:  # many threads that miss at once are one question
             cached = self._cache.find(asked.name, time.monotonic())
             if cached is not None:
                 return cached
-            found = self._ask(asked, m.Found)
+            found = self.ask(asked, m.Found)
             self._cache.keep(found, time.monotonic(), datetime.now(UTC))
             return found.value
-
-    def _ask(self, operation: m.Operation, result: type[R]) -> R:
-        (reply,) = self._exchange((operation,), result)
-        if isinstance(reply, m.Failure):
-            raise error_of(reply)
-        return reply
 
     def _exchange(
         self, operations: Sequence[m.Operation], result: type[R]

@@ -32,8 +32,9 @@ class Connection:
 
     def is_stale(self) -> bool:
         """Has the daemon hung up, or said what nobody asked for, since the last reply?"""
+        self._socket.settimeout(0)
         try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:

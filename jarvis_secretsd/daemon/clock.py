@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Clock:
     """The wall clock of this host, held at the highest time ever seen.
@@ -12,7 +14,7 @@ class Clock:
     A clock that is set back must not revive what has ended; `floor` is what an earlier run saw.
     """
 
-    def __init__(self, floor: datetime) -> None:
+    def __init__(self, floor: datetime = EPOCH) -> None:
         self._highest = floor
 
     def now(self) -> datetime:

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from jarvis_secretsd.domain.audit import Event, Outcome, VaultHead
 from jarvis_secretsd.domain.changes import AnyChange, Record, encode_record
-from jarvis_secretsd.domain.service import Act, Answer
 from jarvis_secretsd.domain.vault import Vault
+from jarvis_secretsd.domain.witness import Act, Answer
 from jarvis_secretsd.errors import Reason, StorageFailed, StorageFull, Unavailable
 from jarvis_secretsd.messages import Failure, Reply
 

@@ -62,7 +62,7 @@ def level_of(rust_log: str) -> Level | None:
         target, equals, level = (part.strip() for part in directive.partition("="))
         if not equals and target != OUR_TARGET:
             target, level = "", target
-        word = level.lower() if level else "trace"
+        word = "trace" if target == OUR_TARGET and not level else level.lower()
         if word in _LEVELS:
             levels[target] = _LEVELS[word]
     return levels.get(OUR_TARGET, levels.get(""))

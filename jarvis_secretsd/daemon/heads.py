@@ -6,13 +6,13 @@ It is what tells a cut of both files' ends from a normal start: whoever cuts the
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from jarvis_secretsd.daemon import files
+from jarvis_secretsd.daemon.files import AnyPath
 from jarvis_secretsd.daemon.keys import DataKey, Purpose
 from jarvis_secretsd.domain.audit import VaultHead
 from jarvis_secretsd.errors import StateRefused
@@ -43,7 +43,7 @@ class _HeadsFile(Struct, frozen=True, forbid_unknown_fields=True):
     mac: str
 
 
-def read_heads(path: Path, data_key: DataKey) -> Heads:
+def read_heads(path: AnyPath, data_key: DataKey) -> Heads:
     """The heads, once their MAC was found right.
 
     Raises FileNotFoundError, UnsafeFile, and StateRefused when this data key didn't write them.
@@ -61,7 +61,7 @@ def read_heads(path: Path, data_key: DataKey) -> Heads:
     )
 
 
-def write_heads(path: Path, heads: Heads, data_key: DataKey) -> None:
+def write_heads(path: AnyPath, heads: Heads, data_key: DataKey) -> None:
     """Put `heads` in the place of what `path` held, durably, all or nothing.
 
     Raises StorageFull, StorageFailed and SyncFailed.

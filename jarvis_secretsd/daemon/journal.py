@@ -87,6 +87,16 @@ class Journal:
         if rest:
             yield start, rest
 
+    def lines_backward(self) -> Iterator[bytes]:
+        r"""What follows the last `\n`, and then the lines from the last to the first."""
+        end, rest = self.size, b""
+        while end:
+            start = max(0, end - _CHUNK)
+            first, *whole = (self.read(start, end - start) + rest).split(b"\n")
+            yield from reversed(whole)
+            end, rest = start, first
+        yield rest
+
     def read(self, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset` on, never past `size`. Raises StorageFailed."""
         with files.storage_errors(self.path):
@@ -95,6 +105,13 @@ class Journal:
     def tail(self, length: int) -> bytes:
         """The last `length` bytes, or all of them."""
         return self.read(max(0, self.size - length), length)
+
+    def chunks(self, offset: int) -> Iterator[bytes]:
+        """All bytes from `offset` to the file's end, past `size` too, where others wrote."""
+        with files.storage_errors(self.path):
+            while data := os.pread(self._descriptor, _CHUNK, offset):
+                yield data
+                offset += len(data)
 
     def displaced(self) -> str | None:
         """What happened to the file under its path, or None: it is there, ours, and as we left it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -18,10 +19,13 @@ from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.connection import Connection
 from jarvis_secretsd.daemon.listeners import Listener
+from jarvis_secretsd.daemon.metrics import OK, Metrics
 from jarvis_secretsd.daemon.reception import Reception
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.timeouts import Timeouts
-from jarvis_secretsd.domain.service import Answer, Service
+from jarvis_secretsd.domain.peer import Transport
+from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.witness import Answer
 from jarvis_secretsd.messages import Failure, Request
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -66,17 +70,19 @@ class Loop:
         housekeeping: Housekeeping,
         limits: LoopLimits,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._service = service
         self._ledger = ledger
         self._housekeeping = housekeeping
         self._clock = clock
+        self._metrics = metrics
         self._signals = Signals()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, READ, self._signals)
         self._reception = Reception(
             listeners,
-            self._selector,
+            self,
             max_connections=limits.max_connections,
             max_per_uid=limits.max_connections_per_uid,
         )
@@ -88,9 +94,14 @@ class Loop:
         self._is_stopping = False
 
     @property
-    def connection_count(self) -> int:
+    def connection_counts(self) -> Counter[Transport]:
         """Connections that are open now."""
-        return len(self._connections)
+        return Counter(connection.peer.transport for connection in self._connections)
+
+    @property
+    def turned_away(self) -> int:
+        """Connections that were closed at once, since their uid has its share."""
+        return self._reception.turned_away
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is in flight. Raises SyncFailed."""
@@ -101,6 +112,14 @@ class Loop:
         finally:
             self._signals.close()
             self._selector.close()
+
+    def watch(self, listener: Listener) -> None:
+        """Wake when a peer waits at this listener."""
+        self._selector.register(listener, READ, listener)
+
+    def ignore(self, listener: Listener) -> None:
+        """Wake for this listener no more."""
+        self._selector.unregister(listener)
 
     def _turn(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
         turn = Turn(self._ledger.vault, self._clock.now())
@@ -117,7 +136,11 @@ class Loop:
                 case Signals() as signals:
                     self._heed(signals)
         self._housekeeping.before_commit(turn)
+        started = self._clock.monotonic()
         self._ledger.commit(turn)
+        if turn.acts:
+            self._metrics.commit(self._clock.monotonic() - started)
+            self._metrics.audit_entries += len(turn.acts)
         for connection in served:
             self._settle(connection)
         self._housekeeping.after_commit(turn)
@@ -143,6 +166,9 @@ class Loop:
             else:
                 answer = self._service.handle(request, peer, turn.vault, turn.now, os.urandom)
                 turn.add(answer, connection)
+                reply = answer.reply
+                outcome = reply.code if isinstance(reply, Failure) else OK
+                self._metrics.request(request.operation.op, outcome, peer.transport)
 
     def _settle(self, connection: Connection) -> None:
         """Write what is due, and wait for what is next."""
@@ -164,9 +190,9 @@ class Loop:
             self._hurried.cancel(connection)
         if connection.has_backlog:
             self._backlog.append(connection)
-        self._watch(connection, READ * connection.wants_read | WRITE * connection.wants_write)
+        self._want(connection, READ * connection.wants_read | WRITE * connection.wants_write)
 
-    def _watch(self, connection: Connection, interest: int) -> None:
+    def _want(self, connection: Connection, interest: int) -> None:
         if interest == connection.interest:
             return
         if not interest:
@@ -234,7 +260,7 @@ class Loop:
     def _drop(self, connection: Connection) -> None:
         if connection not in self._connections:
             return
-        self._watch(connection, 0)
+        self._want(connection, 0)
         self._connections.discard(connection)
         self._reception.release(connection)
         self._idle.cancel(connection)

@@ -22,7 +22,7 @@ SO_NETNS_COOKIE: Final = 71
 """From asm-generic/socket.h; Python 3.11 has no names for them."""
 
 MAX_GROUP_BYTES = 1024
-"""256 groups, the most that socket.getsockopt takes. A peer in more groups is known by its uid alone."""
+"""256 groups, the most that socket.getsockopt takes. A peer in more is known by its uid alone."""
 
 _UCRED = struct.Struct("iII")
 
@@ -34,17 +34,14 @@ TCP_ESTABLISHED: Final = 1
 _HEADER = struct.Struct("=IHHII")
 """nlmsghdr (netlink(7)): length, type, flags, sequence number, port id."""
 
-_QUERY = struct.Struct("=BBBxI")
-"""inet_diag_req_v2 (sock_diag(7)) up to its socket id: family, protocol, extensions, states."""
+_QUERY = struct.Struct("=BBBxI36sI8s")
+"""inet_diag_req_v2 (sock_diag(7)): family, protocol, extension, states, ends, interface, cookie."""
 
-_SOCKET_ID = struct.Struct("!4s16s16s")
-"""inet_diag_sockid up to its interface: both ports, source address, destination address."""
+_ENDS = struct.Struct("!HH16s16s")
+"""The ends in it: source port, destination port, source address, destination address."""
 
-_ID_TAIL = struct.Struct("=I8s")
-"""The rest of inet_diag_sockid: interface and cookie."""
-
-_ROW = struct.Struct("=BBxx36s28xII")
-"""inet_diag_msg: family, state, ports and addresses, uid, inode."""
+_ROW = struct.Struct("=BBxx36s24xII")
+"""inet_diag_msg (sock_diag(7)): family, state, ends, uid, inode."""
 
 _ANY_COOKIE = b"\xff" * 8
 _MAPPED = b"\0" * 10 + b"\xff\xff"
@@ -54,7 +51,7 @@ _ROW_BYTES = 4096
 def unix_peer(sock: socket.socket) -> Peer | None:
     """The peer of a Unix stream socket as it was when it connected (unix(7)), or None.
 
-    A peer whose pid our namespace doesn't show has none. A pid of 0 with uid 0 is also what a buffer
+    A peer whose pid our namespace does not show has none. Pid 0 with uid 0 is also what a buffer
     shows that the kernel didn't fill, so it is nobody.
     """
     try:
@@ -80,24 +77,24 @@ def _groups(sock: socket.socket) -> frozenset[int]:
 
 
 class SockDiag:
-    """Asks the kernel which uid owns the other end of a loopback TCP connection (sock_diag(7)).
+    """Asks the kernel which uid owns the other end of a listener's connections (sock_diag(7)).
 
-    Raises OSError where a sandbox keeps AF_NETLINK from us. It answers for connections in its own
-    network namespace.
+    It sees the network namespace that we are in; a listener that was handed to us from another one
+    has unattested peers only. Raises OSError where a sandbox keeps AF_NETLINK from us.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, listener: socket.socket) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
         self._netlink.setblocking(False)  # the kernel answers before send returns
         self._loopback = socket.if_nametoindex("lo")
-        self._network = _network_of(self._netlink)
+        self._is_blind = _network_of(self._netlink) != _network_of(listener)
         self._sequence = count(1)
 
     def peer(self, sock: socket.socket) -> Peer:
         """The peer of this accepted socket; its uid is None unless everything speaks for one.
 
         The row that names a uid must be an established connection with an open socket, found by the
-        exact four-tuple. And our own end must be established still after that: otherwise the peer may
+        exact four-tuple. After that our own end must still be established: otherwise the peer may
         have gone in the meantime, and the row be that of the next user of its port.
         """
         try:
@@ -115,37 +112,41 @@ class SockDiag:
         self._netlink.close()
 
     def _owner(self, sock: socket.socket) -> int | None:
-        if _network_of(sock) != self._network:
+        if self._is_blind:
             return None
         far, near = sock.getpeername(), sock.getsockname()
         source, destination = _packed(far[0]), _packed(near[0])
         if len(source) != len(destination) or not _is_loopback(source):
             return None
-        ports = struct.pack("!HH", far[1], near[1])
-        sequence = next(self._sequence) & 0xFFFFFFFF
-        self._netlink.send(self._query(sequence, ports, source, destination))
-        while True:
-            answer, sender = self._netlink.recvfrom(_ROW_BYTES)
-            length, kind, _flags, number, _port = _HEADER.unpack_from(answer)
-            if sender[0] == 0 and number == sequence:
-                break
-        if kind != SOCK_DIAG_BY_FAMILY or length > len(answer):
+        row = self._row(_ENDS.pack(far[1], near[1], source, destination), len(source))
+        if row is None:
             return None
-        _family, state, socket_id, uid, inode = _ROW.unpack_from(answer, _HEADER.size)
-        asked = (_socket_id(ports, source, destination), _mapped_id(ports, source, destination))
-        if state != TCP_ESTABLISHED or not inode or uid == NO_ID or socket_id not in asked:
-            return None
-        return int(uid)
-
-    def _query(self, sequence: int, ports: bytes, source: bytes, destination: bytes) -> bytes:
-        family = socket.AF_INET if len(source) == 4 else socket.AF_INET6
-        body = (
-            _QUERY.pack(family, socket.IPPROTO_TCP, 0, 1 << TCP_ESTABLISHED)
-            + _socket_id(ports, source, destination)
-            + _ID_TAIL.pack(self._loopback, _ANY_COOKIE)
+        family, state, ends, uid, inode = _ROW.unpack_from(row, _HEADER.size)
+        *ports, row_source, row_destination = _ENDS.unpack(ends)
+        is_exact = (
+            ports == [far[1], near[1]]
+            and _plain(row_source, family) == source
+            and _plain(row_destination, family) == destination
         )
-        length = _HEADER.size + len(body)
-        return _HEADER.pack(length, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, sequence, 0) + body
+        return uid if is_exact and state == TCP_ESTABLISHED and inode and uid != NO_ID else None
+
+    def _row(self, ends: bytes, address_bytes: int) -> bytes | None:
+        """The kernel's answer to one question; None if that is an error."""
+        family = socket.AF_INET if address_bytes == 4 else socket.AF_INET6
+        states = 1 << TCP_ESTABLISHED
+        sequence = next(self._sequence) & 0xFFFFFFFF
+        self._netlink.send(
+            _HEADER.pack(
+                _HEADER.size + _QUERY.size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, sequence, 0
+            )
+            + _QUERY.pack(family, socket.IPPROTO_TCP, 0, states, ends, self._loopback, _ANY_COOKIE)
+        )
+        while True:
+            answer, (sender, _) = self._netlink.recvfrom(_ROW_BYTES)
+            length, kind, _, number, _ = _HEADER.unpack_from(answer)
+            if sender == 0 and number == sequence:
+                is_row = kind == SOCK_DIAG_BY_FAMILY and length == len(answer)
+                return answer if is_row else None
 
 
 def is_loopback(host: str) -> bool:
@@ -162,16 +163,14 @@ def _packed(host: str) -> bytes:
     if ":" not in host:
         return socket.inet_pton(socket.AF_INET, host)
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    return packed[12:] if packed.startswith(_MAPPED) else packed
+    return _plain(packed, socket.AF_INET6)
 
 
-def _socket_id(ports: bytes, source: bytes, destination: bytes) -> bytes:
-    return _SOCKET_ID.pack(ports, source, destination)
-
-
-def _mapped_id(ports: bytes, source: bytes, destination: bytes) -> bytes:
-    """The same as a row shows it whose socket is an IPv6 one that speaks IPv4."""
-    return ports + (_MAPPED + source)[-16:] + (_MAPPED + destination)[-16:]
+def _plain(address: bytes, family: int) -> bytes:
+    """The 4 or 16 bytes that count, of the 16 that an address of this family is written in."""
+    if family == socket.AF_INET:
+        return address[:4]
+    return address[12:] if address.startswith(_MAPPED) else address
 
 
 def _network_of(sock: socket.socket) -> bytes | None:

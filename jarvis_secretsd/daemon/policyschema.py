@@ -128,13 +128,13 @@ class _Schema:
         return {client.id: client for client in found}
 
     def _role(self, key: Text, value: Node) -> Grant:
-        self._label(key, "role")
-        block = self._block(f"roles.{key.text}", value, lists=GRANT_LISTS)
+        where = f"roles.{self._label(key, 'role')}"
+        block = self._block(where, value, lists=GRANT_LISTS)
         return self._grant(block, self._permissions(block))
 
     def _client(self, key: Text, value: Node, roles: Mapping[str, Grant]) -> Client:
         client_id = self._label(key, "client")
-        block = self._block(f"clients.{key.text}", value, lists=CLIENT_LISTS, others=CLIENT_KEYS)
+        block = self._block(f"clients.{client_id}", value, lists=CLIENT_LISTS, others=CLIENT_KEYS)
         bound = bool(block.texts("users") or block.texts("groups"))
         token = self._token(block)
         units = frozenset(self._units(block))
@@ -264,7 +264,9 @@ class _Schema:
                     "write 1 to 255 characters of ASCII without : and /",
                 )
             if not isinstance(value, Text):
-                self._problem(value.line, f"{key.text!a} must be one secret; write its name after the colon")
+                self._problem(
+                    value.line, f"{key.text!a} must be one secret; write its name after the colon"
+                )
                 continue
             try:
                 yield Credential(key.text, SecretName(value.text))

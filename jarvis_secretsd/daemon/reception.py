@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import selectors
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from jarvis_secretsd.daemon.connection import Connection
 from jarvis_secretsd.daemon.listeners import Listener, OutOfDescriptors
@@ -16,19 +16,29 @@ MAX_ACCEPTS_A_TURN = 64
 """A burst of new peers leaves room in the turn for those who are here."""
 
 
+class Watch(Protocol):
+    """Wakes the loop when a peer waits at a listener."""
+
+    def watch(self, listener: Listener) -> None:
+        """Wake for this listener."""
+
+    def ignore(self, listener: Listener) -> None:
+        """Wake for it no more."""
+
+
 class Reception:
     """Accepts peers while there is room for them, and watches no listener while there is none."""
 
     def __init__(
         self,
         listeners: Sequence[Listener],
-        selector: selectors.BaseSelector,
+        watch: Watch,
         *,
         max_connections: int,
         max_per_uid: int,
     ) -> None:
         self._listeners = listeners
-        self._selector = selector
+        self._watch = watch
         self._max_connections = max_connections
         self._max_per_uid = max_per_uid
         self._of_uid: Counter[int | None] = Counter()
@@ -85,12 +95,12 @@ class Reception:
         """Watch the listeners."""
         if not self._is_open:
             for listener in self._listeners:
-                self._selector.register(listener, selectors.EVENT_READ, listener)
+                self._watch.watch(listener)
             self._is_open = True
 
     def close(self) -> None:
         """Watch no listener; who comes waits in the kernel."""
         if self._is_open:
             for listener in self._listeners:
-                self._selector.unregister(listener)
+                self._watch.ignore(listener)
             self._is_open = False

@@ -10,12 +10,19 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 
 from jarvis_secretsd.daemon import files
+from jarvis_secretsd.daemon.files import AnyPath
 from jarvis_secretsd.daemon.journal import Journal
 from jarvis_secretsd.daemon.keys import Aead, DataKey, Opener, Slot, open_slots
-from jarvis_secretsd.daemon.vaultlines import FORMAT, BrokenLine, Header, RecordChain, encode
+from jarvis_secretsd.daemon.vaultlines import (
+    FORMAT,
+    BrokenLine,
+    Header,
+    RecordChain,
+    encode,
+    new_salt,
+)
 from jarvis_secretsd.domain.audit import VaultHead
 from jarvis_secretsd.errors import StateRefused
 
@@ -23,13 +30,13 @@ from jarvis_secretsd.errors import StateRefused
 class LockedVault:
     """A vault whose header was read, and whose records wait for a key."""
 
-    def __init__(self, path: Path, journal: Journal, header: Header) -> None:
+    def __init__(self, path: str, journal: Journal, header: Header) -> None:
         self.path = path
         self.header = header
         self._journal = journal
 
     @classmethod
-    def open(cls, path: Path) -> LockedVault:
+    def open(cls, path: AnyPath) -> LockedVault:
         """Open carefully and read the header, from the disk and not from the page cache.
 
         Raises FileNotFoundError, UnsafeFile, and StateRefused without a header that reads.
@@ -37,7 +44,8 @@ class LockedVault:
         journal = Journal.open(path)
         try:
             journal.drop_cache()
-            return cls(path, journal, _read_header(journal))
+            name = os.fspath(path)
+            return cls(name, journal, _read_header(name, journal))
         except BaseException:
             journal.close()
             raise
@@ -68,7 +76,7 @@ class VaultFile:
     and the hash of the header's line. `torn` is what a crash left after the last whole record.
     """
 
-    def __init__(self, path: Path, journal: Journal, header: Header, data_key: DataKey) -> None:
+    def __init__(self, path: str, journal: Journal, header: Header, data_key: DataKey) -> None:
         self.path = path
         self.header = header
         self.data_key = data_key
@@ -82,7 +90,7 @@ class VaultFile:
     @classmethod
     def create(
         cls,
-        path: Path,
+        path: AnyPath,
         *,
         aead: Aead,
         slots: Sequence[Slot],
@@ -90,11 +98,15 @@ class VaultFile:
         vault_id: str,
         now: datetime,
     ) -> VaultFile:
-        """A new, empty, durable vault; `vault_id` is 32 hex digits. Raises FileExistsError."""
-        vacant = Header(FORMAT, vault_id, aead, now, 0, os.urandom(16), tuple(slots))
+        """A new, empty, durable vault, which owns `data_key` from now on.
+
+        Raises FileExistsError, UnsafeFile, StorageFull and StorageFailed, and ValueError for a
+        `vault_id` that isn't 32 hex digits.
+        """
+        vacant = Header(FORMAT, vault_id, aead, now, 0, new_salt(), tuple(slots))
         header = vacant.authenticated(data_key)
         files.create_private(path, encode(header) + b"\n")
-        vault = cls(path, Journal.open(path), header, data_key)
+        vault = cls(os.fspath(path), Journal.open(path), header, data_key)
         vault._replayed = True
         return vault
 
@@ -124,7 +136,7 @@ class VaultFile:
             raise _refusal(self.path, number, f"records up to {self.header.compacted_to} were here")
         self.head, self.torn, self._replayed = head, torn, True
 
-    def set_aside_torn_tail(self) -> Path:
+    def set_aside_torn_tail(self) -> str:
         """Move the torn tail, durably, into a file beside the vault whose path is returned.
 
         Only for a caller that knows, from the audit log, that nobody was told of this record.
@@ -132,7 +144,7 @@ class VaultFile:
         if self.torn is None:
             raise RuntimeError("the vault has no torn tail")
         digest = sha256(self.torn).hexdigest()
-        path = self.path.with_name(f"{self.path.name}.torn-{digest[:16]}")
+        path = f"{self.path}.torn-{digest[:16]}"
         files.replace_private(path, self.torn)
         self._journal.rewind(self._journal.size - len(self.torn))
         self.torn = None
@@ -213,21 +225,21 @@ class VaultFile:
             )
 
 
-def _read_header(journal: Journal) -> Header:
+def _read_header(path: str, journal: Journal) -> Header:
     for _, line in journal.lines():
         if len(line) == journal.size:
             break
         try:
             return Header.parse(line)
         except BrokenLine as broken:
-            raise _refusal(journal.path, 1, str(broken)) from None
+            raise _refusal(path, 1, str(broken)) from None
     raise StateRefused(
-        f"{journal.path} has no whole header. If a first start was interrupted and nothing was ever "
-        "put, remove it; otherwise restore it from a backup"
+        f"{path} has no whole header. If a first start was interrupted before anything was put, "
+        "remove it; otherwise restore it from a backup"
     )
 
 
-def _refusal(path: Path, number: int, fault: str) -> StateRefused:
+def _refusal(path: str, number: int, fault: str) -> StateRefused:
     return StateRefused(
         f"{path}, line {number}: {fault}. The vault was damaged or altered; nothing was changed. "
         "Restore it from a backup"

@@ -7,6 +7,7 @@ what it means. Pure but for the random nonces and salts.
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Final, Literal, Self, TypeVar
@@ -29,11 +30,13 @@ MAX_PAYLOAD_BYTES = 3_000_000
 
 MAX_SEQ = 2**63 - 1
 
+SALT_BYTES = 16
+
 encode = msgspec.json.Encoder().encode
 
 _T = TypeVar("_T")
 
-VaultId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+_VAULT_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class BrokenLine(Exception):
@@ -45,39 +48,38 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
     `compacted_to` is the sequence number up to which numbers may be missing. `salt` is new for each
     file and goes into the key of its records, so that no two files share one and AES-GCM's bound on
-    seals a key holds for each file by itself.
+    seals a key holds for each file by itself. Raises ValueError for a header that can't be.
     """
 
     format: Literal["jarvis-vault-v1"]
-    vault_id: VaultId
+    vault_id: str
     aead: Aead
     created_at: datetime
     compacted_to: Annotated[int, Meta(ge=0, le=MAX_SEQ)]
     salt: bytes
-    slots: Annotated[tuple[Slot, ...], Meta(max_length=MAX_SLOTS)]
+    slots: tuple[Slot, ...]
     mac: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.salt) != 16:
-            raise ValueError("the header's salt is 16 bytes")
+        if _VAULT_ID.fullmatch(self.vault_id) is None:
+            raise ValueError("a vault id is 32 hex digits")
+        if len(self.salt) != SALT_BYTES:
+            raise ValueError(f"a header's salt is {SALT_BYTES} bytes")
+        if len(self.slots) > MAX_SLOTS:
+            raise ValueError(f"a vault has at most {MAX_SLOTS} key slots")
 
     @staticmethod
     def parse(line: bytes) -> Header:
         """The header that stands in `line`, not yet authenticated. Raises BrokenLine."""
-        header = _decode(line, _headers)
-        if not header.mac:
-            raise BrokenLine("the header has no MAC")
-        return header
+        return _decode(line, _headers)
 
     def renewed(self, slots: tuple[Slot, ...], compacted_to: int) -> Self:
         """The header of the file that takes this one's place, with a salt of its own."""
-        salt = os.urandom(16)
+        salt = new_salt()
         return replace(self, slots=slots, compacted_to=compacted_to, salt=salt, mac="")
 
     def authenticated(self, data_key: DataKey) -> Self:
-        """This header with its MAC. Raises ValueError with more slots than a header may have."""
-        if len(self.slots) > MAX_SLOTS:
-            raise ValueError(f"a vault has at most {MAX_SLOTS} key slots")
+        """This header with its MAC."""
         return replace(self, mac=data_key.mac(Purpose.HEADER, self._unsigned()))
 
     def is_authentic(self, data_key: DataKey) -> bool:
@@ -86,6 +88,11 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
     def _unsigned(self) -> bytes:
         return encode(replace(self, mac=""))
+
+
+def new_salt() -> bytes:
+    """A salt for the header of a new file."""
+    return os.urandom(SALT_BYTES)
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):

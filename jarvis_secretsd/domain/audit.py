@@ -93,8 +93,8 @@ class SignedHead(Struct, frozen=True, forbid_unknown_fields=True):
 class Opening(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first entry of a log, or of a further segment, which can be verified from there on.
 
-    `previous` is where the segment before ended. `found` says what had happened to the file,
-    `aside` where what lay in its place is now, `count` how many entries are written again.
+    `previous` is where the segment before ended, `found` what had happened to its file, and
+    `count` how many of the entries that follow may stand in it too.
     """
 
     op: Literal["log_created", "segment_opened"]
@@ -103,7 +103,6 @@ class Opening(Struct, frozen=True, kw_only=True, omit_defaults=True):
     key_id: KeyId
     previous: SignedHead | None = None
     found: str | None = None
-    aside: str | None = None
     count: Count | None = None
 
 
@@ -123,6 +122,13 @@ class Chain(Struct, frozen=True):
     def after(cls, log_id: str, signed: SignedHead) -> Chain:
         """The chain that goes on from this signature line."""
         return cls(log_id, signed.seq, sha256(signed.line()).digest())
+
+
+class KnownHead(Struct, frozen=True):
+    """Where the log with this id ended, as was noted elsewhere."""
+
+    log_id: str
+    signed: SignedHead
 
 
 class Signer(Protocol):

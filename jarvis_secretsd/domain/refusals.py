@@ -5,6 +5,7 @@ Strangers must not grow a signed log, nor may a program that is denied in a loop
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -25,13 +26,17 @@ class Refusal(StrEnum):
 
 
 class Refusals:
-    """The counts of the running minute; `per_minute` denials of a uid get entries of their own."""
+    """The counts of the running minute; `per_minute` denials of a uid get entries of their own.
+
+    `totals` are the counts since the start.
+    """
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
         self._since: datetime | None = None
         self._denied: dict[int | None, int] = {}
         self._counts: dict[tuple[int | None, Refusal], int] = {}
+        self.totals: Counter[Refusal] = Counter()
 
     @property
     def due(self) -> datetime | None:
@@ -52,6 +57,7 @@ class Refusals:
     def count(self, uid: int | None, why: Refusal, now: datetime) -> None:
         """Count a request that is only summed up."""
         self._open_window(now)
+        self.totals[why] += 1
         key = (uid, why)
         if key not in self._counts and len(self._counts) >= MAX_UIDS:
             key = (None, why)

@@ -12,11 +12,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Protocol, assert_never
 
-from msgspec import Struct
-
 from jarvis_secretsd.domain import operations
-from jarvis_secretsd.domain.audit import Event, Outcome
-from jarvis_secretsd.domain.changes import AnyChange
+from jarvis_secretsd.domain.audit import Outcome
 from jarvis_secretsd.domain.generation import Fresh
 from jarvis_secretsd.domain.identity import Peer, Transport, identify, why_not
 from jarvis_secretsd.domain.operations import Done, Setting
@@ -24,13 +21,13 @@ from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Poli
 from jarvis_secretsd.domain.refusals import Refusal, Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.vault import Vault
+from jarvis_secretsd.domain.witness import Act, Answer, Call, event_of, failure_of, witnessed
 from jarvis_secretsd.errors import (
     Denied,
     InvalidRequest,
     RateLimited,
     SecretsError,
     StartRefused,
-    Unavailable,
 )
 from jarvis_secretsd.messages import (
     AuditHead,
@@ -49,7 +46,6 @@ from jarvis_secretsd.messages import (
     Put,
     Reload,
     Reloaded,
-    Reply,
     Request,
     Restore,
     Rotate,
@@ -60,7 +56,7 @@ from jarvis_secretsd.messages import (
     Verdict,
     WhoAmI,
 )
-from jarvis_secretsd.values import ClientId, Kid, Permission, SecretName
+from jarvis_secretsd.values import ClientId, Permission, SecretName
 
 MAX_ROTATED_AT_ONCE = 100
 """Names in one `rotate`: each is a record, and a turn is made durable as a whole."""
@@ -80,30 +76,6 @@ class Host(Protocol):
 
     def metrics(self) -> bytes:
         """The counters as Prometheus text."""
-
-
-class Act(Struct, frozen=True):
-    """An audit entry, and the change that it witnesses, if there is one."""
-
-    event: Event
-    change: AnyChange | None = None
-
-
-class Answer(Struct, frozen=True):
-    """What a request comes to: the reply, and the acts to make durable before it leaves."""
-
-    reply: Reply
-    acts: tuple[Act, ...] = ()
-
-
-class Call(Struct, frozen=True):
-    """One request and everything it may depend on."""
-
-    request: Request
-    peer: Peer
-    vault: Vault
-    now: datetime
-    fresh: Fresh
 
 
 INTERNAL = Peer(Transport.INTERNAL, uid=None)
@@ -181,7 +153,7 @@ class Service:
         setting = Setting(call.vault, self.rules, call.now, call.fresh)
 
         def do(permission: Permission, name: SecretName | None, act: Callable[[], Done]) -> Answer:
-            return _witnessed(call, client, self._allow(client, permission, name), name, act)
+            return witnessed(call, client, self._allow(client, permission, name), name, act)
 
         match operation:
             case Get(name):
@@ -237,7 +209,7 @@ class Service:
             return self.policy.decide(client, READ, name).allowed
 
         decision = Decision(True, f"clients.{client.id}")
-        return _witnessed(
+        return witnessed(
             call,
             client,
             decision,
@@ -273,7 +245,7 @@ class Service:
             decision = self._allow(client, Permission.ROTATE, name)
         except Denied as error:
             return self._refuse(call, client, error, name)
-        return _witnessed(
+        return witnessed(
             call,
             client,
             decision,
@@ -297,7 +269,7 @@ class Service:
         decision = Decision(True, f"clients.{client.id}")
         if operation.subject != client.id:
             decision = self._allow(client, ADMIN, None)
-        return _witnessed(
+        return witnessed(
             call, client, decision, operation.name, lambda: Done(self._verdict(operation))
         )
 
@@ -366,62 +338,6 @@ class Service:
         rule = error.rule if isinstance(error, Denied) else error.code
         name = name or getattr(call.request.operation, "name", None)
         claim = client.id if client is not None else call.request.client
-        return Answer(failure, (Act(_event(call, claim, name, outcome=Outcome.DENIED, rule=rule)),))
-
-
-def failure_of(error: SecretsError) -> Failure:
-    """What is told of an error: its code, its sentence, and for `unavailable` the reason."""
-    reason = error.reason if isinstance(error, Unavailable) else None
-    return Failure(error.code, error.message, reason)
-
-
-def _witnessed(
-    call: Call,
-    client: Client,
-    decision: Decision,
-    name: SecretName | None,
-    act: Callable[[], Done],
-) -> Answer:
-    """Do what is allowed, and witness it, also when it comes to nothing."""
-    try:
-        done = act()
-    except SecretsError as error:
-        event = _event(call, client.id, name, outcome=error.code, rule=decision.rule)
-        return Answer(failure_of(error), (Act(event),))
-    event = _event(
-        call,
-        client.id,
-        name,
-        outcome=Outcome.ALLOWED,
-        rule=decision.rule,
-        kid=done.kid,
-        note=done.note,
-    )
-    return Answer(done.result, (Act(event, done.change),))
-
-
-def _event(
-    call: Call,
-    client: ClientId | None,
-    name: SecretName | None,
-    *,
-    outcome: str,
-    rule: str,
-    kid: Kid | None = None,
-    note: str | None = None,
-) -> Event:
-    peer = call.peer
-    return Event(
-        uid=peer.uid,
-        gid=peer.gid,
-        pid=peer.pid,
-        transport=peer.transport,
-        unit=peer.unit,
-        client=client,
-        op=call.request.operation.op,
-        name=name,
-        kid=kid,
-        outcome=outcome,
-        rule=rule,
-        note=note,
-    )
+        return Answer(
+            failure, (Act(event_of(call, claim, name, outcome=Outcome.DENIED, rule=rule)),)
+        )

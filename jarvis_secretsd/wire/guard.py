@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
 from msgspec import Struct
 
@@ -29,11 +28,11 @@ _SINGLE = frozenset({b"host", b"x-jarvis-client", b"authorization", b"content-ty
 
 _GO_ON = b"100-continue"
 
-_TARGET = re.compile(r"(?:(?i:http)://([^/?#]*))?((?:/[^?]*)?|\*)(?:\?(.*))?")
+_ABSOLUTE = re.compile(r"(?i:http)://([^/]*)(/.*)?")
 
 
 class WireRules(Struct, frozen=True):
-    """What a listener demands. Over TCP the Host must be a loopback name, or allowed, and `port`."""
+    """What a listener demands. Over TCP the Host is a loopback name or allowed, with `port`."""
 
     is_tcp: bool
     port: int | None = None
@@ -50,7 +49,10 @@ class Refused(Exception):
 
 
 class Head(Struct, frozen=True):
-    """Request line and headers. `fields` by lower-case name; `repeated` names those sent twice."""
+    """Request line and headers. `fields` by lower-case name; `repeated` names those sent twice.
+
+    `length` is that of Content-Length in bytes, 0 without one.
+    """
 
     method: str
     version: str
@@ -58,23 +60,15 @@ class Head(Struct, frozen=True):
     path: str
     query: str
     fields: dict[bytes, bytes]
-    repeated: frozenset[bytes]
+    repeated: set[bytes]
+    length: int
+    is_chunked: bool
     upgrades: bool
-
-    @property
-    def length(self) -> int:
-        """Bytes of body announced by Content-Length."""
-        return int(self.fields.get(b"content-length", b"0"))
-
-    @property
-    def is_chunked(self) -> bool:
-        """Does the body come in chunks?"""
-        return b"transfer-encoding" in self.fields
 
     @property
     def has_body(self) -> bool:
         """Does a body follow?"""
-        return self.is_chunked or self.length > 0
+        return self.length > 0 or self.is_chunked
 
     @property
     def awaits_invitation(self) -> bool:
@@ -91,24 +85,38 @@ class Head(Struct, frozen=True):
         return b"close" not in asked and (self.version != "1.0" or b"keep-alive" in asked)
 
 
-def split_target(target: bytes) -> tuple[str | None, str, str]:
+def split_target(target: str) -> tuple[str | None, str, str]:
     """Authority (of the absolute form), path and query, all still encoded. RFC 9112, 3.2."""
-    found = _TARGET.fullmatch(target.decode("latin-1"))
-    if found is None:
+    path, _, query = target.partition("?")
+    if path.startswith("/") or path == "*":
+        return None, path, query
+    absolute = _ABSOLUTE.fullmatch(path)
+    if absolute is None:
         raise malformed("the request target must be a path or an http:// address")
-    authority, path, query = found.groups()
-    return authority, path or "/", query or ""
+    return absolute[1], absolute[2] or "/", query
 
 
-def check(head: Head, rules: WireRules) -> None:
+def accepted_hosts(rules: WireRules) -> frozenset[str] | None:
+    """Every Host that this listener answers to, exactly as it must be sent; None: any."""
+    if not rules.is_tcp:
+        return None
+    names = (*_LOOPBACK, *rules.allowed_hosts)
+    bare = names if rules.port == 80 else rules.allowed_hosts
+    return frozenset(bare) | {f"{name}:{rules.port}" for name in names}
+
+
+def check(head: Head, hosts: frozenset[str] | None) -> None:
     """Raise Refused unless this head may be looked at. What a browser sends is refused first."""
-    _check_origin(head, rules)
+    _check_origin(head, hosts)
     if not _SINGLE.isdisjoint(head.repeated):
         once = b", ".join(sorted(_SINGLE)).decode()
         raise malformed(f"each of these headers may be sent once: {once}")
-    _check_framing(head)
-    if head.length > MAX_BODY:
-        raise body_too_large()
+    if head.version not in ("1.1", "1.0"):
+        raise malformed("only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if head.upgrades:
+        raise malformed("only HTTP/1.1 is spoken here, an upgrade is not offered")
+    if head.has_body or b"expect" in head.fields:
+        _check_body(head)
 
 
 def body_too_large() -> Refused:
@@ -123,44 +131,36 @@ def head_too_large() -> Refused:
 
 
 def malformed(reason: str) -> Refused:
-    """The refusal of what isn't HTTP/1.1."""
+    """The refusal of what isn't HTTP as we speak it."""
     return Refused(400, _invalid(reason))
 
 
-def _check_origin(head: Head, rules: WireRules) -> None:
+def _check_origin(head: Head, hosts: frozenset[str] | None) -> None:
     if not _BROWSER.isdisjoint(head.fields):
         raise _foreign("a request with the headers of a browser is not answered")
     host = head.fields.get(b"host")
     if host is None and head.version != "1.0":
         raise malformed("HTTP/1.1 needs a Host header")
-    if not rules.is_tcp:
+    if hosts is None:
         return
-    for name in (None if host is None else host.decode("latin-1"), head.authority):
-        if name is not None and name not in _hosts(rules):
-            raise _foreign(
-                "the Host is neither a loopback name with our port nor in server.allowed_hosts"
-            )
+    if host is not None and host.decode("latin-1") not in hosts:
+        raise _foreign(_WRONG_HOST)
+    if head.authority is not None and head.authority not in hosts:
+        raise _foreign(_WRONG_HOST)
 
 
-def _check_framing(head: Head) -> None:
-    if head.version not in ("1.0", "1.1"):
-        raise malformed("only HTTP/1.1 and HTTP/1.0 are spoken here")
-    if head.upgrades:
-        raise malformed("only HTTP/1.1 is spoken here, an upgrade is not offered")
+def _check_body(head: Head) -> None:
     if head.is_chunked and (
         head.version == "1.0" or head.fields[b"transfer-encoding"].lower() != b"chunked"
     ):
         raise malformed("the only Transfer-Encoding is chunked, in HTTP/1.1")
     if head.version != "1.0" and head.fields.get(b"expect", _GO_ON).lower() != _GO_ON:
         raise Refused(417, _invalid("the only expectation is 100-continue"))
+    if head.length > MAX_BODY:
+        raise body_too_large()
 
 
-@cache
-def _hosts(rules: WireRules) -> frozenset[str]:
-    """Every Host that this listener answers to, exactly as it must be sent."""
-    names = (*_LOOPBACK, *rules.allowed_hosts)
-    bare = names if rules.port == 80 else rules.allowed_hosts
-    return frozenset(bare) | {f"{name}:{rules.port}" for name in names}
+_WRONG_HOST = "the Host is neither a loopback name with our port nor in server.allowed_hosts"
 
 
 def _invalid(message: str) -> Failure:

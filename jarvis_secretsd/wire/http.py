@@ -21,6 +21,7 @@ from jarvis_secretsd.wire.guard import (
     Head,
     Refused,
     WireRules,
+    accepted_hosts,
     body_too_large,
     check,
     head_too_large,
@@ -47,8 +48,7 @@ class HttpExchange(Struct, frozen=True):
 
     def render(self, reply: Reply) -> bytes:
         """The response that says this."""
-        is_refusal = self.status is not None and reply is self.asked
-        status = self.status if self.status and is_refusal else status_of(reply)
+        status = self.status if self.status and reply is self.asked else status_of(reply)
         return respond(reply, status, self.connection, head_only=self.head_only)
 
 
@@ -56,7 +56,7 @@ class HttpRequests:
     """Splits a stream into requests; holds at most one request and what was fed."""
 
     def __init__(self, rules: WireRules) -> None:
-        self._rules = rules
+        self._hosts = accepted_hosts(rules)
         self._events = _Events()
         self._parser = HttpRequestParser(self._events)
         self._buffer = bytearray()
@@ -113,6 +113,8 @@ class HttpRequests:
             stop, keep = end + len(_EMPTY_LINE), 0
         else:  # the empty line may be cut in two, so its beginning stays to be found
             stop, keep = size, min(size, len(_EMPTY_LINE) - 1)
+        if self._opened is None:  # one byte too many is enough to refuse a head
+            stop = min(stop, self._fed + MAX_HEAD + 1 - self._taken)
         piece = bytes(self._buffer[self._fed : stop])
         self._fed = keep
         del self._buffer[: stop - keep]
@@ -145,12 +147,14 @@ class HttpRequests:
         head = Head(
             self._parser.get_method().decode(),
             self._parser.get_http_version(),
-            *split_target(events.target),
+            *split_target(events.target.decode("latin-1")),
             events.fields,
-            frozenset(events.repeated),
+            events.repeated,
+            int(events.fields.get(b"content-length", b"0")),
+            b"transfer-encoding" in events.fields,
             self._parser.should_upgrade(),
         )
-        check(head, self._rules)
+        check(head, self._hosts)
         try:
             return _Opened(head, routes.find(head))
         except SecretsError as fault:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from jarvis_secretsd.errors import InvalidRequest, MethodNotAllowed, NotFound
@@ -19,12 +19,17 @@ _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _EVERY_METHOD = ("DELETE", "GET", "HEAD", "POST")
 
 
-def _by_path(rows: list[Row]) -> dict[str, tuple[Row, ...]]:
-    return {at.path: tuple(row for row in rows if row.path == at.path) for at in rows}
+def _by_path(rows: Iterable[Row]) -> Mapping[str, Mapping[str, Row]]:
+    """Path -> method -> row; a GET can be asked for without its body."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        methods = ("GET", "HEAD") if row.method == "GET" else (row.method,)
+        found.setdefault(row.path, {}).update(dict.fromkeys(methods, row))
+    return found
 
 
-_AT = _by_path([row for row in TABLE if not row.path.endswith("/")])
-_BEFORE_NAME = _by_path([row for row in TABLE if row.path.endswith("/")])
+_AT = _by_path(row for row in TABLE if not row.path.endswith("/"))
+_BEFORE_NAME = _by_path(row for row in TABLE if row.path.endswith("/"))
 
 
 def find(head: Head) -> Row:
@@ -32,17 +37,13 @@ def find(head: Head) -> Row:
 
     Raises NotFound, MethodNotAllowed, or InvalidRequest for a body that can't be one.
     """
-    if head.path == "*":
-        raise MethodNotAllowed("* is no operation's path", _EVERY_METHOD)
     rows = _rows_at(head.path)
-    if not rows:
-        raise NotFound("there is nothing at this path")
-    method = "GET" if head.method == "HEAD" else head.method
-    for row in rows:
-        if row.method == method:
-            _check_body(head, row)
-            return row
-    raise MethodNotAllowed(f"{head.method} is not for this path", _methods(rows))
+    row = rows.get(head.method)
+    if row is None:
+        raise MethodNotAllowed(f"{head.method} is not for this path", tuple(sorted(rows)))
+    if head.has_body:
+        _check_body(head, row)
+    return row
 
 
 def operation(row: Row, head: Head, body: bytes) -> AnyOperation:
@@ -53,25 +54,21 @@ def operation(row: Row, head: Head, body: bytes) -> AnyOperation:
     fields = _query(head.query, row.query)
     if row.path.endswith("/"):
         fields["name"] = _read("name", SecretName, head.path[len(row.path) :])
-    return cast("AnyOperation", row.operation(**cast("Any", fields)))
+    return row.operation(**fields)
 
 
-def _rows_at(path: str) -> tuple[Row, ...]:
-    exact = _AT.get(path)
-    if exact is not None:
-        return exact
+def _rows_at(path: str) -> Mapping[str, Row]:
+    if (rows := _AT.get(path)) is not None:
+        return rows
     first = path[: path.find("/", 1) + 1]
-    return _BEFORE_NAME.get(first, ()) if first != path else ()
-
-
-def _methods(rows: tuple[Row, ...]) -> tuple[str, ...]:
-    methods = {row.method for row in rows}
-    return tuple(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    if first in _BEFORE_NAME and first != path:
+        return _BEFORE_NAME[first]
+    if path == "*":
+        raise MethodNotAllowed("* is no operation's path", _EVERY_METHOD)
+    raise NotFound("there is nothing at this path")
 
 
 def _check_body(head: Head, row: Row) -> None:
-    if not head.has_body:
-        return
     if row.method != "POST":
         raise InvalidRequest(f"{head.method} takes no body")
     media, _, _ = head.fields.get(b"content-type", b"").partition(b";")
@@ -79,9 +76,9 @@ def _check_body(head: Head, row: Row) -> None:
         raise InvalidRequest("a body needs the header Content-Type: application/json")
 
 
-def _query(text: str, known: Mapping[str, Reader]) -> dict[str, object]:
-    given: dict[str, object] = {}
-    for pair in filter(None, text.split("&")):
+def _query(text: str, known: Mapping[str, Reader]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for pair in text.split("&") if text else ():
         key, _, value = pair.partition("=")
         if key not in known:
             raise InvalidRequest(

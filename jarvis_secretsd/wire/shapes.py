@@ -13,7 +13,7 @@ from functools import cache, reduce
 from operator import attrgetter, or_
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
-from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, defstruct, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 from msgspec.json import Decoder, Encoder
 
 from jarvis_secretsd.errors import Reason
@@ -181,7 +181,7 @@ def _constructor(operation: type[Operation]) -> Callable[[Any], Operation]:
 
 def _construct(kind: Any, text: object) -> object:
     if not isinstance(text, str):
-        raise ValidationError(f"Expected `str`, got `{type(text).__name__}`")
+        raise TypeError(f"Expected `str`, got `{type(text).__name__}`")
     return kind(text)
 
 

@@ -26,7 +26,7 @@ class Row(Struct, frozen=True):
     takes the operation's fields as its body, the others take those of `query`.
     """
 
-    operation: type[m.Operation]
+    operation: type[m.AnyOperation]
     result: type[m.Result]
     method: str
     path: str

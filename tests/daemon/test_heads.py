@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -64,19 +65,21 @@ def test_heads_of_another_vault_are_refused(path: Path) -> None:
 
 
 def test_no_byte_of_the_heads_can_be_changed(path: Path) -> None:
-    """Each byte set to a digit or a quote is refused, or leaves the heads that were written."""
+    """Each byte, set to a digit or a quote, is refused, or leaves the heads that were written."""
     written = path.read_bytes()
-    for place in range(len(written)):
-        for other in b'0"}':
-            path.write_bytes(written[:place] + bytes([other]) + written[place + 1 :])
-            assert _read_or_none(path) in (None, HEADS)
+    with path.open("r+b", buffering=0) as file:
+        for place in range(len(written)):
+            for other in b'0"':
+                os.pwrite(file.fileno(), bytes([other]), place)
+                assert _read_or_none(path) in (None, HEADS)
+            os.pwrite(file.fileno(), written[place : place + 1], place)
+    assert read_heads(path, KEY) == HEADS
 
 
 def test_cut_heads_are_refused(path: Path) -> None:
     """A file that ends early says nothing, least of all that nothing was there."""
-    written = path.read_bytes().rstrip()
-    for length in range(len(written)):
-        path.write_bytes(written[:length])
+    for length in reversed(range(path.stat().st_size - 1)):
+        os.truncate(path, length)
         with pytest.raises(StateRefused):
             read_heads(path, KEY)
 
@@ -94,7 +97,7 @@ def test_heads_without_their_mac_are_refused(path: Path) -> None:
 def test_the_mac_is_for_what_is_read(path: Path) -> None:
     """Something else that the key vouches for, but that isn't heads, is no heads."""
     mac = KEY.mac(Purpose.HEADS, b'{"seq":1}')
-    path.write_text('{"format":"jarvis-heads-v1","heads":{"seq":1},"mac":"%s"}' % mac)
+    path.write_text(f'{{"format":"jarvis-heads-v1","heads":{{"seq":1}},"mac":"{mac}"}}')
     with pytest.raises(StateRefused):
         read_heads(path, KEY)
 

@@ -16,8 +16,8 @@ from jarvis_secretsd.daemon.keys import (
     Opener,
     Purpose,
     SealBroken,
-    selftest,
     self_test,
+    selftest,
 )
 from jarvis_secretsd.errors import StartRefused
 
@@ -68,7 +68,7 @@ def test_no_nonce_comes_twice(aead: Aead) -> None:
 
 @pytest.mark.parametrize("key", [bytes(32), b"", bytes(31) + b"\1\1", KEY[:31]])
 def test_a_data_key_is_32_bytes_that_are_not_zero(key: bytes) -> None:
-    """A key of zeros, which a failed generator gives, seals nothing; nor does one of another size."""
+    """A key of zeros, which a failed generator gives, seals nothing."""
     with pytest.raises(ValueError, match="32 bytes"):
         DataKey(key)
 
@@ -79,7 +79,7 @@ def test_generated_data_keys_differ() -> None:
 
 
 def test_a_mac_holds_for_its_purpose_and_message_only() -> None:
-    """What vouches for a header vouches for no heads file, no other header, and under no other key."""
+    """What vouches for a header vouches for no heads file and no other header."""
     key = DataKey(KEY)
     mac = key.mac(Purpose.HEADER, b"message")
     assert key.vouches(Purpose.HEADER, b"message", mac)

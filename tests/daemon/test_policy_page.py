@@ -32,7 +32,7 @@ def rows(heading: str) -> Iterator[list[str]]:
     """The cells of the table that begins with this heading."""
     table = PAGE.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
     for line in table.splitlines()[2:]:
-        yield [cell.strip() for cell in re.split(r" \|(?: |$)", line[1:])[:-1]]
+        yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def code(cell: str) -> list[str]:

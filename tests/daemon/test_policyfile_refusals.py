@@ -34,9 +34,9 @@ def test_a_uid_is_plain_digits_or_a_user(spelling: str, uid: int) -> None:
 @pytest.mark.parametrize(
     "spelling",
     [
-        "-1", "-2", "+1000", "01000", "007", "00", "1_000", "1000.0", "1e3", "0x3e8", "0o17", "0b1",
+        "-1", "-2", "+1000", "01000", "007", "00", "1_000", "1000.0", "1e3", "0x3e8", "0b1",
         "4294967295", "4294967296", "9999999999", "42949672960", "18446744073709551616", "65534",
-        "'#4294967295'", "'#0'", "٣", "１０００", "²", '" 1000"', '"1000 "', '"1000\\n"', '"1000\\0"',
+        "'#4294967295'", "'#0'", "٣", "１０", "²", '" 1000"', '"1000 "', '"1000\\n"', '"1000\\0"',
         '"\\ud800"', '""', "~", "null", "nobody", "nogroup", "overflow", "Root", "ghost", "'*'",
     ],
 )  # fmt: skip
@@ -71,7 +71,7 @@ REFUSED = [
     ("[clients]", 1, "the policy must be a mapping"),
     ("clients: [web]", 1, "clients must be a mapping"),
     ("clients:\n  web:\n", 2, "clients.web must be a mapping"),
-    ("clients:\n  web: {allow: [a]}\n  web: {allow: [b]}\n", 3, "'web' is given twice, first in line 2"),
+    ("clients:\n  web: {}\n  web: {allow: [b]}\n", 3, "'web' is given twice, first in line 2"),
     ('clients:\n  "1": {allow: [a]}\n  1: {allow: [b]}\n', 3, "'1' is given twice"),
     ("clients:\n  web:\n    allow: [a]\n    allow: [b]\n", 4, "'allow' is given twice"),
     ("clients:\n  web:\n    alow: [a]\n", 3, "did you mean `allow`?"),
@@ -89,7 +89,7 @@ REFUSED = [
     ("clients: {web: {allow: [" + "a" * 256 + "]}}", 1, "is no pattern"),
     ("clients: {web: {users: enzo}}", 1, "clients.web.users must be a list"),
     ("clients: {web: {roles: [ghost]}}", 1, "role 'ghost' is not defined"),
-    ("roles: {r: {users: [enzo]}}\nclients: {web: {roles: [r]}}", 1, "unknown key 'users' in roles.r"),
+    ("roles: {r: {users: [enzo]}}\nclients: {web: {}}", 1, "unknown key 'users' in roles.r"),
     ("clients: {web: {permissions: [raed]}}", 1, "did you mean `read`?"),
     ("clients: {web: {permissions: [Read]}}", 1, "unknown permission 'Read'"),
     ("clients: {web: {token: yes}}", 1, "write one of refused, accepted, required"),
@@ -107,6 +107,7 @@ REFUSED = [
     ("clients: {web: {credentials: {" + "a" * 256 + ": c}}}", 1, "is no credential's name"),
     ("clients: {-web: {allow: [a]}}", 1, "can't be a client's name"),
     ("clients: {w e: {allow: [a]}}", 1, "can't be a client's name"),
+    ('clients: {"w\\n\\e[31m": {alow: [a]}}', 1, "unknown key 'alow' in clients._;"),
     ("default_deny: false\nclients: {web: {}}", 1, "default_deny can only be true"),
     ("default_deny: yes\nclients: {web: {}}", 1, "default_deny can only be true"),
     ("clients: &c {web: {}}", 1, "`&c` is an anchor"),

@@ -89,7 +89,7 @@ def test_a_signature_holds_for_its_message_only(message: bytes, signature: bytes
 
 @pytest.mark.parametrize("public_key", [b"", bytes(31), bytes(32), bytes(33), b"\1" + bytes(31)])
 def test_no_public_key_that_is_none_verifies_anything(public_key: bytes) -> None:
-    """Keys of a wrong size and points of small order, for which signatures can be forged, say no."""
+    """Keys of a wrong size, and points of small order that allow forgery, say no."""
     assert not verify_signature(public_key, MESSAGE, SIGNATURE)
     assert not verify_signature(public_key, MESSAGE, b"\1" + bytes(63))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
+from hashlib import blake2b
 
 import msgspec
 import pytest
@@ -70,6 +71,27 @@ def test_a_vault_without_slots_says_so() -> None:
     """No slot is a plain refusal, too."""
     with pytest.raises(KeyRefused, match="slots: none"):
         open_slots(VAULT_ID, [], master())
+
+
+def test_a_master_key_never_waits_for_a_passphrase_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots of another kind are passed by, so a start with a key file stretches nothing."""
+    slots = [slot_for(SlotKind.PASSPHRASE), slot_for(SlotKind.FILE)]
+    monkeypatch.delattr(openers, "crypto_pwhash_alg")
+    assert open_slots(VAULT_ID, slots, master()).reveal() == KEY.reveal()
+
+
+def test_a_long_passphrase_passes_the_other_slots_by() -> None:
+    """A passphrase longer than a key may be opens its own slot behind that of a file."""
+    opener = Opener.from_passphrase("correct horse " * 10)
+    slots = [slot_for(SlotKind.FILE), new_slot(VAULT_ID, KEY, opener, NOW, CHEAP)]
+    assert open_slots(VAULT_ID, slots, opener).reveal() == KEY.reveal()
+
+
+def test_a_wrapping_key_is_keyed_blake2b_of_rfc_7693() -> None:
+    """Another implementation can compute it from master key and salt; no update may change it."""
+    salt = bytes(range(16))
+    expected = blake2b(digest_size=32, key=MASTER, salt=salt, person=b"jarvis-slot").digest()
+    assert master().wrapping_key(Blake2b(salt)) == expected
 
 
 def test_a_wrong_passphrase_opens_nothing() -> None:
@@ -141,8 +163,17 @@ def test_a_master_key_is_read_raw_in_hex_and_in_base64(spelling: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", MASTER[:31], MASTER + b"\n", MASTER.hex()[:62].encode(), b"zz" * 32, b"\xff" * 64]
-    + [b64encode(MASTER[:31]), b64encode(MASTER)[:-1], b"swordfish"],
+    [
+        b"",
+        MASTER[:31],
+        MASTER + b"\n",
+        MASTER.hex()[:62].encode(),
+        b"zz" * 32,
+        b"\xff" * 64,
+        b64encode(MASTER[:31]),
+        b64encode(MASTER)[:-1],
+        b"swordfish",
+    ],
 )
 def test_what_is_no_master_key_is_refused_without_being_shown(data: bytes) -> None:
     """The refusal says the file and its length, and not what stands in it."""
@@ -183,7 +214,8 @@ def test_argon2id_is_bounded_when_made_and_when_read(ops: int, memory: int) -> N
 @pytest.mark.parametrize("bounds", [(2, 64 << 20), (16, 1 << 30)])
 def test_the_bounds_of_argon2id_belong_to_it(bounds: tuple[int, int]) -> None:
     """The least and the greatest cost can be written down."""
-    assert Argon2id(bytes(16), *bounds)
+    kdf = Argon2id(bytes(16), *bounds)
+    assert (kdf.ops, kdf.memory) == bounds
 
 
 @pytest.mark.parametrize(
@@ -197,7 +229,7 @@ def test_the_bounds_of_argon2id_belong_to_it(bounds: tuple[int, int]) -> None:
 )
 def test_a_derivation_suits_its_slot(kind: SlotKind, kdf: Blake2b | Argon2id) -> None:
     """A passphrase is never stretched by a fast hash, and every salt has 16 bytes."""
-    with pytest.raises(ValueError, match="argon2id belongs|salt"):
+    with pytest.raises(ValueError, match=r"argon2id belongs|salt"):
         Slot("id", kind, NOW, kdf)
 
 

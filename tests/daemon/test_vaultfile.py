@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,7 @@ from jarvis_secretsd.daemon.keys import Aead, DataKey, Opener, SlotKind, new_slo
 from jarvis_secretsd.daemon.vaultfile import LockedVault, VaultFile
 from jarvis_secretsd.daemon.vaultlines import MAX_PAYLOAD_BYTES, MAX_SLOTS
 from jarvis_secretsd.domain.audit import VaultHead
-from jarvis_secretsd.errors import KeyRefused, StorageFull, TooLarge, UnsafeFile
+from jarvis_secretsd.errors import KeyRefused, StorageFailed, StorageFull, TooLarge, UnsafeFile
 from tests.daemon.vaults import CHEAP, NOW, VAULT_ID, master, new_vault, reopened
 
 CANARY = b"canary-9f2c41"
@@ -94,14 +95,12 @@ def test_every_line_is_json_and_shows_nothing(path: Path, aead: Aead) -> None:
 
 def test_the_head_is_the_hash_of_the_last_line(path: Path) -> None:
     """Anyone can compute a head with sha256sum, without a key."""
-    import hashlib
-
     vault = new_vault(path)
     header = path.read_bytes().removesuffix(b"\n")
-    assert vault.head == VaultHead(0, hashlib.sha256(header).hexdigest())
+    assert vault.head == VaultHead(0, sha256(header).hexdigest())
     vault.append([b"one", b"two"])
     last = path.read_bytes().splitlines()[-1]
-    assert vault.head == VaultHead(2, hashlib.sha256(last).hexdigest())
+    assert vault.head == VaultHead(2, sha256(last).hexdigest())
 
 
 def test_a_turn_can_be_taken_back(path: Path) -> None:
@@ -225,7 +224,7 @@ def test_a_rewrite_with_wrong_numbers_changes_nothing(
     """Numbers rise, have holes only below the compaction, and never start over."""
     vault = new_vault(path, [b"1", b"2"])
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="record|follow"):
+    with pytest.raises(ValueError, match=r"record|follow"):
         vault.rewrite(records, compacted_to=compacted_to)
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
     vault.append([b"3"])
@@ -239,9 +238,9 @@ def test_a_rewrite_that_fails_on_its_way_leaves_the_old_vault(path: Path) -> Non
 
     def records() -> Iterator[tuple[int, bytes]]:
         yield 1, b"1"
-        raise ConnectionError
+        raise LookupError
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(LookupError):
         vault.rewrite(records())
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
@@ -259,7 +258,7 @@ def test_a_slot_can_be_added_and_the_records_stay(path: Path) -> None:
     """Openers of all four kinds come to one vault, each opens it, and what is in it stays."""
     raw = Opener.from_key(b"\7" * 32, "credential", SlotKind.CREDENTIAL)
     phrase = Opener.from_passphrase("correct horse")
-    code = Opener.from_recovery_code("0123 4567 89AB CDEF GHJK MNPQ RSTV WXYZ 73NS")
+    code = Opener.from_recovery_code("0123 4567 89AB CDEF GHJK MNPQ RSTV WXYZ DVGN")
     vault = new_vault(path, [b"1", b"2"])
     for opener, kdf in ((raw, None), (phrase, CHEAP), (code, None)):
         slot = new_slot(VAULT_ID, vault.data_key, opener, NOW, kdf)
@@ -278,6 +277,57 @@ def test_a_vault_has_at_most_sixteen_slots(path: Path) -> None:
     with pytest.raises(ValueError, match="at most 16"):
         vault.rewrite([(1, b"1")], slots=slots * 2)
     assert reopened(path)[1] == [(1, b"1")]
+
+
+def test_a_rewrite_that_can_not_take_its_place_leaves_the_old_vault(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the rename fails, the vault goes on with the old file, and the new one is gone."""
+    vault = new_vault(path, [b"1"])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "rename", refuse)
+        with pytest.raises(StorageFailed):
+            vault.rewrite([(1, b"1"), (2, b"2")])
+    vault.append([b"other 2"])
+    assert reopened(path)[1] == [(1, b"1"), (2, b"other 2")]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_start_reads_the_disk_and_not_the_cache(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cached pages are dropped before the first byte of the vault is read."""
+    new_vault(path, [b"1"])
+    calls: list[str] = []
+    read = os.pread
+
+    def watched(descriptor: int, length: int, offset: int) -> bytes:
+        calls.append("read")
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", watched)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: calls.append("drop"))
+    reopened(path)
+    assert calls.index("drop") == 0 and "read" in calls
+
+
+@pytest.mark.parametrize("vault_id", ["", "0" * 31, "0" * 33, "G" * 32, "0" * 32 + "\n"])
+def test_a_vault_id_is_32_hex_digits(path: Path, vault_id: str) -> None:
+    """A vault that couldn't be read again is not made."""
+    with pytest.raises(ValueError, match="vault id"):
+        VaultFile.create(
+            path,
+            aead=Aead.AES_256_GCM,
+            slots=(),
+            data_key=DataKey.generate(),
+            vault_id=vault_id,
+            now=NOW,
+        )
+    assert not path.exists()
 
 
 def test_closing_wipes_the_key(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jarvis_secretsd.daemon.keys import Aead, Argon2id, DataKey, Opener, new_slot
 from jarvis_secretsd.daemon.vaultfile import LockedVault, VaultFile
+from jarvis_secretsd.errors import StartRefused
 
 NOW = datetime(2026, 11, 25, 9, 41, 7, 120394, tzinfo=UTC)
 VAULT_ID = "0123456789abcdef0123456789abcdef"
@@ -40,8 +41,13 @@ def new_vault(
 
 def reopened(path: Path) -> tuple[VaultFile, list[tuple[int, bytes]]]:
     """The vault as a start finds it, with its (sequence number, payload) pairs."""
-    vault = LockedVault.open(path).unlock(master())
-    return vault, [(head.seq, payload) for head, payload in vault.replay()]
+    locked = LockedVault.open(path)
+    try:
+        vault = locked.unlock(master())
+        return vault, [(head.seq, payload) for head, payload in vault.replay()]
+    except StartRefused:
+        locked.close()
+        raise
 
 
 def file_with_lines(path: Path, lines: Sequence[bytes]) -> Path:

@@ -172,7 +172,7 @@ def test_an_unknown_token_tells_nothing_about_clients(claim: str) -> None:
 def test_the_claim_may_be_left_out_only_where_it_is_certain(
     peer: Peer, claim_required: bool, outcome: str
 ) -> None:
-    """Only on the Unix socket, only if configured, only by a peer that can be exactly one client."""
+    """Only on the Unix socket, only if so configured, only by a peer that has one client."""
     assert who(peer, None, claim_required=claim_required) == outcome
 
 

@@ -48,7 +48,7 @@ class Blake2b(Struct, frozen=True, forbid_unknown_fields=True, tag_field="name",
 class Argon2id(Struct, frozen=True, forbid_unknown_fields=True, tag_field="name", tag="argon2id"):
     """A slow derivation, for what a person chose: `ops` passes over `memory` bytes (RFC 9106).
 
-    Raises ValueError out of bounds. The usual cost is libsodium's moderate one: half a second.
+    Raises ValueError out of bounds. The usual cost is libsodium's moderate one: a second.
     """
 
     salt: bytes

@@ -1,0 +1,51 @@
+"""Arguments that are valid words of the house when a command sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from jarvis_secretsd.values import ClientId, Kind, Permission, SecretName
+
+# Their values as text: of an enumeration click takes the members' names, from 8.2 on.
+PERMISSION = click.Choice([permission.value for permission in Permission])
+KIND = click.Choice([kind.value for kind in Kind])
+GENERATED = click.Choice([kind.value for kind in Kind if kind not in (Kind.STATIC, Kind.EXTERNAL)])
+"""The kinds that the daemon can make by itself."""
+
+Raw = str | tuple[str, ...] | None
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def name_argument(**more: Any) -> Callable[[F], F]:
+    """NAME, a secret's name; anything else is a usage error that suggests one."""
+    return click.argument("name", callback=_each(SecretName), **more)
+
+
+def names_argument() -> Callable[[F], F]:
+    """NAMES, any number of secrets' names."""
+    return click.argument("names", nargs=-1, callback=_each(SecretName))
+
+
+def client_argument() -> Callable[[F], F]:
+    """CLIENT, a client's id."""
+    return click.argument("subject", metavar="CLIENT", callback=_each(ClientId))
+
+
+def client_option(*names: str, text: str) -> Callable[[F], F]:
+    """An option that is a client's id."""
+    return click.option(*names, metavar="CLIENT", callback=_each(ClientId), help=text)
+
+
+def _each(kind: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, Raw], Raw]:
+    def convert(context: click.Context, parameter: click.Parameter, raw: Raw) -> Raw:
+        try:
+            if isinstance(raw, tuple):
+                return tuple(map(kind, raw))
+            return None if raw is None else kind(raw)
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+
+    return convert

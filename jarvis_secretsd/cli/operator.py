@@ -1,0 +1,146 @@
+"""What the operator's commands share: the configuration, the exit statuses, the terminal."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jarvis_secretsd.cli.output import printable
+from jarvis_secretsd.daemon.config import Config
+from jarvis_secretsd.daemon.configfile import load_config
+from jarvis_secretsd.daemon.devmode import dev_config
+from jarvis_secretsd.errors import (
+    AlreadyRunning,
+    ConfigurationError,
+    SecretsError,
+    StartRefused,
+    StateRefused,
+)
+
+DEFAULT_CONFIG = Path("/etc/jarvis-secretsd/config.toml")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class DaemonExit(IntEnum):
+    """The exit statuses of `jarvis-secretsd`, with sysexits.h's numbers where it has one.
+
+    A service manager must not restart on MUST_MEND and CONTRADICTION: nothing gets better by it.
+    """
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    ALREADY_RUNNING = 75
+    MUST_MEND = 78
+    CONTRADICTION = 79
+    INTERRUPTED = 130
+
+    @classmethod
+    def of(cls, error: SecretsError) -> DaemonExit:
+        """The status that this failure ends with."""
+        match error:
+            case StateRefused():
+                return cls.CONTRADICTION
+            case AlreadyRunning():
+                return cls.ALREADY_RUNNING
+            case StartRefused():
+                return cls.MUST_MEND
+            case _:
+                return cls.FAILURE
+
+
+def config_option(command: F) -> F:
+    """`--config FILE`, taken before a command's name and after it."""
+    return click.option(
+        "--config",
+        "path",
+        metavar="FILE",
+        type=click.Path(path_type=Path, resolve_path=False),
+        expose_value=False,
+        callback=_remember,
+        help=f"The configuration [{DEFAULT_CONFIG}].",
+    )(command)
+
+
+def dev_option(command: F) -> F:
+    """`--dev`: the configuration of a daemon for the current user."""
+    return click.option(
+        "--dev",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember,
+        help="Instead of a configuration: a daemon for the current user, and for nobody else.",
+    )(command)
+
+
+class Source(Struct, frozen=True):
+    """Where the configuration comes from: a file, or what `--dev` stands for."""
+
+    path: Path = DEFAULT_CONFIG
+    dev: bool = False
+
+
+def source() -> Source:
+    """Where the configuration of this command comes from."""
+    found = click.get_current_context().find_root().obj
+    return found if isinstance(found, Source) else Source()
+
+
+def config() -> Config:
+    """The configuration of this command. Raises ConfigurationError, UnsafeFile."""
+    if source().dev:
+        return dev_config(os.environ, os.geteuid()).config
+    path = source().path
+    try:
+        return load_config(path, os.environ)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            (
+                f"there is no configuration at {path}; name one with --config FILE, write one with "
+                "`jarvis-secretsd init`, or try `jarvis-secretsd --dev`",
+            )
+        ) from None
+
+
+def ask_passphrase(question: str) -> str | None:
+    """What a person types, unseen; None where there is no terminal."""
+    if not sys.stdin.isatty():
+        return None
+    return getpass.getpass(question)
+
+
+def show_recovery_code(code: str) -> None:
+    """Show a recovery code on the terminal, and nowhere else."""
+    sys.stderr.write(
+        "\nThe recovery code of this vault. It opens the vault when the master key is lost.\n"
+        "Write it down and keep it away from this machine; it is not shown again:\n\n"
+        f"    {code}\n\n"
+    )
+    sys.stderr.flush()
+
+
+def is_terminal() -> bool:
+    """A person is there to read a recovery code."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def remark(text: str) -> None:
+    """Print a line about what is done to stderr, where no pipe takes it for the result."""
+    print(f"jarvis-secretsd: {printable(text)}", file=sys.stderr)
+
+
+def _remember(context: click.Context, option: click.Parameter, said: Path | bool | None) -> None:
+    if said:
+        root = context.find_root()
+        known = root.obj if isinstance(root.obj, Source) else Source()
+        root.obj = replace(known, **{str(option.name): said})

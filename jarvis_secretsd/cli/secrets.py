@@ -1,0 +1,188 @@
+"""The commands about single secrets: get, put, list, rotate, delete, restore."""
+
+from __future__ import annotations
+
+import click
+
+from jarvis_secretsd import messages as m
+from jarvis_secretsd.cli.arguments import GENERATED, KIND, name_argument, names_argument
+from jarvis_secretsd.cli.exits import Exit
+from jarvis_secretsd.cli.intake import take_value
+from jarvis_secretsd.cli.options import connect, settings, shared_options
+from jarvis_secretsd.cli.output import (
+    columns,
+    count_bytes,
+    moment,
+    release,
+    remark,
+    show,
+    show_json,
+)
+from jarvis_secretsd.values import Kind, SecretName, SecretValue
+
+
+@click.command()
+@name_argument()
+@click.option("--kid", metavar="KID", help="That version, while its grace lasts.")
+@shared_options
+def get(name: SecretName, kid: str | None) -> None:
+    """Write the value of NAME to stdout, byte for byte."""
+    with connect() as client:
+        found = client.fetch(name, kid)
+    if settings().json:
+        show_json(found)
+    else:
+        release(found.value)
+
+
+@click.command()
+@name_argument()
+@click.argument("surplus", nargs=-1, metavar="")
+@click.option("--file", "path", metavar="PATH", help="Take the file as it is (- for stdin).")
+@click.option("--generate", type=GENERATED, metavar="KIND", help="Let the daemon make it.")
+@click.option("--keep-newline", is_flag=True, help="Keep the final newline of stdin.")
+@click.option("--kind", type=KIND, metavar="KIND", help="What it is.")
+@click.option("--rotation-days", type=int, metavar="DAYS", help="When it is due for rotation.")
+@click.option("--grace-days", type=int, metavar="DAYS", help="How long its predecessor serves.")
+@click.option("--auto-rotate/--no-auto-rotate", default=None, help="Whether the clock rotates it.")
+@click.option("--expect-kid", metavar="KID", help='Only over this version; "": only if new.')
+@shared_options
+def put(
+    name: SecretName,
+    surplus: tuple[str, ...],
+    path: str | None,
+    generate: str | None,
+    keep_newline: bool,
+    kind: str | None,
+    rotation_days: int | None,
+    grace_days: int | None,
+    auto_rotate: bool | None,
+    expect_kid: str | None,
+) -> None:
+    """Store a value under NAME: from a prompt, from stdin, from a file, or generated.
+
+    Of stdin, one final newline is dropped. A value is never an argument: every user of the host
+    sees those, and the shell's history keeps them.
+    """
+    if surplus:
+        raise click.UsageError("a value is never an argument; pipe it in, or use --file")
+    if generate and (path or kind or keep_newline):
+        raise click.UsageError("--generate KIND makes the value; it goes with no other source")
+    value = None if generate else take_value(name, path, keep_newline=keep_newline)
+    with connect() as client:
+        stored = client.put(
+            name,
+            _sendable(value),
+            kind=_kind(generate or kind),
+            rotation_days=rotation_days,
+            grace_days=grace_days,
+            auto_rotate=auto_rotate,
+            expect_kid=expect_kid,
+        )
+    _tell_stored(stored, value)
+
+
+def _kind(text: str | None) -> Kind | None:
+    return None if text is None else Kind(text)
+
+
+def _sendable(value: SecretValue | None) -> str | bytes | None:
+    if value is None:
+        return None
+    return value.reveal_text() if value.is_text else value.reveal()
+
+
+def _tell_stored(stored: m.Stored, value: SecretValue | None) -> None:
+    if value is not None and not len(value):
+        remark(f"the value of {stored.name} is empty")
+    length = "generated" if value is None else count_bytes(value)
+    if value is not None and value.reveal().endswith(b"\n"):
+        length += " with its final newline"
+    if settings().json:
+        show_json(stored)
+    else:
+        show(f"stored {stored.name}: {length}, version {stored.version}, kid {stored.kid}")
+
+
+@click.command("list")
+@shared_options
+def list_secrets() -> None:
+    """List the secrets that you may read, never their values."""
+    with connect() as client:
+        listed = client.list()
+    if settings().json:
+        show_json(m.Listing(listed))
+        return
+    if not listed:
+        remark("there is no secret that you may read")
+        return
+    rows = [("NAME", "KIND", "VERSION", "KID", "CREATED", "DUE", "STATE")]
+    rows += [
+        (
+            entry.name,
+            entry.kind,
+            str(entry.version),
+            entry.kid,
+            moment(entry.created_at),
+            moment(entry.expires_at),
+            f"{entry.state}, overdue" if entry.is_expired else entry.state,
+        )
+        for entry in listed
+    ]
+    show(*columns(rows))
+
+
+@click.command()
+@names_argument()
+@click.option("--generate", type=GENERATED, metavar="KIND", help="Make this kind of value.")
+@click.option("--length", type=int, metavar="N", help="Of so many characters (with --generate).")
+@click.option("--alphabet", metavar="CHARACTERS", help="Drawn from these (with --generate).")
+@shared_options
+def rotate(
+    names: tuple[SecretName, ...], generate: str | None, length: int | None, alphabet: str | None
+) -> int:
+    """Give each of NAMES a new generated value; without one, all that are due."""
+    if not generate and (length or alphabet):
+        raise click.UsageError("--length and --alphabet say how to --generate KIND")
+    made = m.Generate(Kind(generate), length, alphabet) if generate else None
+    with connect() as client:
+        done = client.ask(m.Rotate(names, made), m.Rotated)
+    if settings().json:
+        show_json(done)
+    else:
+        show(*(f"rotated {name}" for name in done.rotated))
+        show(*(f"{name} is pending: its hook is at work" for name in done.pending))
+        if not (done.rotated or done.pending or done.failed):
+            show("nothing is due")
+    for name, failure in done.failed.items():
+        remark(f"{name}: {failure.message}")
+    return Exit.FAILURE if done.failed else Exit.OK
+
+
+@click.command()
+@name_argument()
+@shared_options
+def delete(name: SecretName) -> None:
+    """Take NAME out of use; `restore` brings it back until its grace ends."""
+    with connect() as client:
+        gone = client.ask(m.Delete(name), m.Deleted)
+    if settings().json:
+        show_json(gone)
+    else:
+        show(f"deleted {name}; until {moment(gone.restorable_until)} `restore` can undo it")
+
+
+@click.command()
+@name_argument()
+@shared_options
+def restore(name: SecretName) -> None:
+    """Bring the deleted NAME back."""
+    with connect() as client:
+        stored = client.ask(m.Restore(name), m.Stored)
+    if settings().json:
+        show_json(stored)
+    else:
+        show(f"restored {name}: version {stored.version}, kid {stored.kid}")
+
+
+COMMANDS = (get, put, list_secrets, rotate, delete, restore)

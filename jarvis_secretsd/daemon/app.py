@@ -1,0 +1,222 @@
+"""Puts the daemon together: from a configuration to a loop that serves, and in order back again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import ExitStack, closing
+
+import structlog
+
+from jarvis_secretsd import __version__
+from jarvis_secretsd.daemon import files, metrics
+from jarvis_secretsd.daemon.clock import Clock
+from jarvis_secretsd.daemon.commit import Ledger, Turn
+from jarvis_secretsd.daemon.config import Config
+from jarvis_secretsd.daemon.housekeeping import Housekeeper
+from jarvis_secretsd.daemon.keys import Aead, Opener, SlotKind, new_recovery_code, self_test
+from jarvis_secretsd.daemon.listeners import Listener, open_listeners
+from jarvis_secretsd.daemon.lock import VaultLock
+from jarvis_secretsd.daemon.loop import Loop, LoopLimits
+from jarvis_secretsd.daemon.policyfile import MAX_POLICY_BYTES, load_policy
+from jarvis_secretsd.daemon.startup import State, found_state, is_first_start, open_state
+from jarvis_secretsd.daemon.systemd import Notifier, activated_sockets
+from jarvis_secretsd.daemon.unlocking import AskPassphrase, new_opener, opener_of
+from jarvis_secretsd.domain.advice import warnings
+from jarvis_secretsd.domain.audit import Event, Outcome
+from jarvis_secretsd.domain.policy import Pattern, Policy
+from jarvis_secretsd.domain.refusals import Refusals
+from jarvis_secretsd.domain.rotation import DEFAULT_KINDS, RotationRules
+from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.witness import Act
+from jarvis_secretsd.errors import ConfigurationError, StartRefused
+from jarvis_secretsd.messages import AuditHeadStatus, HealthStatus
+
+log = structlog.get_logger()
+
+ShowCode = Callable[[str], None]
+"""Shows a recovery code, once, to a person at a terminal."""
+
+
+def serve(
+    config: Config,
+    environ: MutableMapping[str, str],
+    ask: AskPassphrase,
+    show_code: ShowCode | None,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    `show_code` None: there is no terminal, so a first start makes no recovery code. Raises
+    StartRefused before anything is served, SyncFailed when the disk failed while serving.
+    """
+    self_test()
+    notifier = Notifier.from_environ(environ, os.getpid())
+    sockets = activated_sockets(environ, os.getpid())
+    policy = read_policy(config)
+    for warning in warnings(policy):
+        log.warning("policy", problem=warning)
+    with ExitStack() as undo:
+        lock = VaultLock(config.paths.lock_path)
+        undo.callback(lock.release)
+        state = undo.enter_context(closing(load_state(config, ask, show_code)))
+        daemon = Daemon(config, state, policy)
+        listeners = open_listeners(
+            config.server, deny_remote=config.security.deny_network_remote, activated=sockets
+        )
+        for listener in listeners:
+            undo.callback(listener.close)
+            log.info("listening", at=str(listener))
+        loop = daemon.loop(listeners)
+        notifier.ready(f"serving {state.vault.live_count} secrets")
+        loop.run()
+        notifier.stopping()
+        daemon.conclude()
+    log.info("stopped")
+
+
+def load_state(config: Config, ask: AskPassphrase, show_code: ShowCode | None) -> State:
+    """The durable state, made if this is the first start. Raises StartRefused."""
+    paths, clock = config.paths, Clock()
+    if not is_first_start(paths, with_key_file=config.crypto.unlock == "file"):
+        state = open_state(paths, opener_of(config, ask), clock.now())
+    else:
+        openers = [new_opener(config, ask)]
+        if show_code is not None:
+            code = new_recovery_code()
+            openers.append(Opener.from_recovery_code(code))
+            show_code(code)
+        state = found_state(paths, Aead(config.crypto.aead), openers, clock.now())
+        log.info("first start: made vault, keys and audit log", vault=paths.vault_path)
+    if not any(slot.kind is SlotKind.RECOVERY for slot in state.vault_file.header.slots):
+        log.warning(
+            "the vault has no recovery code: a lost master key would lose every secret",
+            remedy="stop the daemon and run: jarvis-secretsd key add recovery",
+        )
+    return state
+
+
+def read_policy(config: Config) -> Policy:
+    """The policy as its file has it now. Raises ConfigurationError, UnsafeFile."""
+    path = config.security.rbac_policy_path
+    try:
+        text = files.read_trusted(path, MAX_POLICY_BYTES)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            (f"there is no policy at {path}; `jarvis-secretsd init` writes one",)
+        ) from None
+    return load_policy(text, source=path.name, own_uid=os.geteuid())
+
+
+def rotation_rules(config: Config) -> RotationRules:
+    """The configuration's rules of rotation."""
+    kinds = {**DEFAULT_KINDS, **config.rotation.kinds}
+    return RotationRules(
+        rotation_days=config.security.rotation_days,
+        grace_days=config.security.grace_days,
+        auto=tuple(map(Pattern.of, config.rotation.auto)),
+        kinds=tuple((Pattern.of(text), kind) for kind, texts in kinds.items() for text in texts),
+    )
+
+
+class Daemon:
+    """What serves: the service on its state, and the host that the service asks about it."""
+
+    def __init__(self, config: Config, state: State, policy: Policy) -> None:
+        self._config = config
+        self._state = state
+        self._started = time.monotonic()
+        self._clock = Clock(state.time)
+        self._metrics = metrics.Metrics()
+        self._loop: Loop | None = None
+        synced = config.audit.sync == "always"
+        self._ledger = Ledger(state.vault, state.vault_file, state.audit, synced=synced)
+        self._service = Service(
+            policy,
+            rotation_rules(config),
+            self,
+            Refusals(config.limits.refusals_per_minute),
+            claim_required=config.security.require_client_id_header,
+        )
+        self._housekeeper = Housekeeper(
+            self._service,
+            self._ledger,
+            state,
+            self._clock,
+            heads_path=str(config.paths.heads_path),
+            sync_secs=None if synced else float(config.audit.interval_secs),
+        )
+
+    def loop(self, listeners: Sequence[Listener]) -> Loop:
+        """The loop that serves these listeners; the log says that we serve."""
+        self._record("start", f"version {__version__}, policy {self._service.policy.digest[:16]}")
+        limits = LoopLimits(
+            max_connections=self._config.server.max_connections,
+            max_connections_per_uid=self._config.limits.max_connections_per_uid,
+            idle_secs=float(self._config.limits.idle_secs),
+            request_secs=float(self._config.limits.request_secs),
+        )
+        self._loop = Loop(
+            self._service,
+            self._ledger,
+            listeners,
+            self._housekeeper,
+            limits,
+            self._clock,
+            self._metrics,
+        )
+        return self._loop
+
+    def conclude(self) -> None:
+        """Say in the log that we stop, and keep where vault and log end."""
+        self._record("stop", None)
+        self._housekeeper.write_heads()
+
+    def health(self, secrets_count: int) -> HealthStatus:
+        """How we are: `ok`, or why nothing is served."""
+        return HealthStatus(
+            status=self._ledger.trouble or "ok",
+            version=__version__,
+            uptime_secs=int(time.monotonic() - self._started),
+            secrets_count=secrets_count,
+            audit_sync=self._config.audit.sync,
+        )
+
+    def audit_head(self) -> AuditHeadStatus:
+        """The end of the audit chain as it is on the disk."""
+        signed = self._state.audit.signed_head
+        return AuditHeadStatus(
+            self._state.audit.log_id,
+            signed.key_id,
+            signed.seq,
+            signed.head,
+            signed.vault_head,
+            signed.signature,
+        )
+
+    def read_policy(self) -> Policy:
+        """The policy as its file has it now. Raises ConfigurationError, UnsafeFile."""
+        try:
+            policy = read_policy(self._config)
+        except StartRefused:
+            self._metrics.reload(metrics.PolicyReload.REFUSED)
+            raise
+        self._metrics.reload(metrics.PolicyReload.TAKEN)
+        return policy
+
+    def metrics(self) -> bytes:
+        """The counters as Prometheus text."""
+        return self._metrics.render(
+            metrics.Now(
+                status=self._ledger.trouble or metrics.OK,
+                secrets=self._state.vault.live_count,
+                secrets_due=0,
+                connections=self._loop.connection_counts if self._loop else {},
+            )
+        )
+
+    def _record(self, op: str, note: str | None) -> None:
+        turn = Turn(self._state.vault, self._clock.now())
+        turn.witness((Act(Event(op=op, outcome=Outcome.RECORDED, note=note)),))
+        self._ledger.commit(turn)
+        self._housekeeper.after_commit(turn)

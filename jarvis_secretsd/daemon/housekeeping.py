@@ -1,0 +1,150 @@
+"""What is due beside the requests: summaries, reloads, heads, the next try after a full disk."""
+
+from __future__ import annotations
+
+import os
+
+import structlog
+
+from jarvis_secretsd.daemon.clock import Clock
+from jarvis_secretsd.daemon.commit import Ledger, Turn
+from jarvis_secretsd.daemon.heads import write_heads
+from jarvis_secretsd.daemon.startup import State
+from jarvis_secretsd.domain.audit import Outcome
+from jarvis_secretsd.domain.service import INTERNAL, Service
+from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull
+from jarvis_secretsd.messages import Failure, Reload, Reply, Request
+
+HEADS_SECS = 1.0
+"""Heads are written at most this often: a cut of less than this can't be told from a crash."""
+
+PROBE_SECS = 1.0
+"""How often a refused commit is tried again while nobody asks."""
+
+log = structlog.get_logger()
+
+
+class Housekeeper:
+    """Brings into each turn what the time asks for, and tidies up after it.
+
+    `heads_path` is where the ends of vault and log are kept; `sync_secs` is the interval of the
+    audit log's sync, None when every turn syncs by itself.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        ledger: Ledger,
+        state: State,
+        clock: Clock,
+        *,
+        heads_path: str,
+        sync_secs: float | None,
+    ) -> None:
+        self._service = service
+        self._ledger = ledger
+        self._state = state
+        self._clock = clock
+        self._heads_path = heads_path
+        self._sync_secs = sync_secs
+        self._hung_up = False
+        self._heads_at: float | None = None
+        self._sync_at: float | None = None
+        self._probe_at: float | None = None
+        self._written_heads = 0.0
+
+    def next_at(self) -> float | None:
+        """The monotonic moment of the next chore."""
+        moments = [self._heads_at, self._sync_at, self._probe_at, self._summaries_at()]
+        if self._hung_up:
+            moments.append(0.0)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def hang_up(self) -> None:
+        """SIGHUP: the policy is read anew, and the audit log's file is opened anew."""
+        self._hung_up = True
+
+    def before_commit(self, turn: Turn) -> None:
+        """Add to the turn what the time has brought."""
+        turn.witness(self._service.summaries(turn.now))
+        if self._hung_up:
+            self._hung_up = False
+            self._reopen_log(turn)
+            request = Request(Reload())
+            answer = self._service.handle(request, INTERNAL, turn.vault, turn.now, os.urandom)
+            turn.add(answer, _ReloadLog())
+
+    def after_commit(self, turn: Turn) -> None:
+        """Do the chores that are due, and plan those that this turn made necessary."""
+        monotonic = self._clock.monotonic()
+        _log_denials(turn)
+        if turn.acts:
+            self._heads_at = self._heads_at or self._written_heads + HEADS_SECS
+            if self._sync_secs is not None:
+                self._sync_at = self._sync_at or monotonic + self._sync_secs
+        self._see_to_trouble(turn, monotonic)
+        if self._sync_at is not None and self._sync_at <= monotonic:
+            self._sync_at = None
+            self._ledger.sync_audit()
+        if self._heads_at is not None and self._heads_at <= monotonic:
+            self.write_heads()
+
+    def write_heads(self) -> None:
+        """Keep where vault and log end. On a full disk the older heads stay, which are true too."""
+        self._heads_at, self._written_heads = None, self._clock.monotonic()
+        heads = self._state.heads(self._clock.now())
+        try:
+            write_heads(self._heads_path, heads, self._state.vault_file.data_key)
+        except SecretsError as error:
+            log.warning("heads not written", problem=error.message)
+
+    def _reopen_log(self, turn: Turn) -> None:
+        try:
+            self._state.audit.reopen(turn.now, self._state.vault_file.head)
+        except (StorageFull, StorageFailed) as error:
+            log.error("audit log not reopened", problem=error.message)
+
+    def _see_to_trouble(self, turn: Turn, monotonic: float) -> None:
+        if self._ledger.trouble is None:
+            if self._probe_at is not None:
+                log.info("storage takes entries again; serving")
+            self._probe_at = None
+        elif self._probe_at is None:
+            log.error("nothing is served until the disk takes entries", reason=self._ledger.trouble)
+            self._probe_at = monotonic + PROBE_SECS
+        elif self._probe_at <= monotonic:
+            self._probe_at = monotonic + PROBE_SECS
+            self._ledger.probe(turn.now)
+
+    def _summaries_at(self) -> float | None:
+        due = self._service.refusals.due
+        if due is None:
+            return None
+        wait = (due - self._clock.now()).total_seconds()
+        return self._clock.monotonic() + max(0.0, wait)
+
+
+class _ReloadLog:
+    """Who waits for the reply to a SIGHUP: the log."""
+
+    def deliver(self, reply: Reply) -> None:
+        if isinstance(reply, Failure):
+            log.error("policy not reloaded", problem=reply.message)
+        else:
+            log.info("policy reloaded")
+
+
+def _log_denials(turn: Turn) -> None:
+    """Log what was refused to those whom the policy knows, with the rule that did it."""
+    for act in turn.acts:
+        event = act.event
+        if event.outcome == Outcome.DENIED:
+            log.warning(
+                "denied",
+                uid=event.uid,
+                client=event.client,
+                op=event.op,
+                name=event.name,
+                rule=event.rule,
+                count=event.count,
+            )

@@ -1,0 +1,82 @@
+"""`jarvis-secrets whoami, can, token, health`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from jarvis_secretsd import messages as m
+from jarvis_secretsd.values import ClientId, Permission
+from tests.cli.conftest import Tool
+from tests.client.fake_daemon import FakeDaemon
+
+
+def test_whoami_tells_user_client_and_rights(fake: FakeDaemon, tool: Tool) -> None:
+    """Who the kernel says, who the policy says, and what that allows."""
+    assert tool("whoami").lines == [
+        "user: uid 1000, gid 1000 (unix)",
+        "client: admin",
+        "may be: admin",
+        "may read: *",
+    ]
+    fake.answers.append(
+        lambda _: m.Identity(None, None, None, "tcp", (), None, {"audit": ()}, ("root_*",))
+    )
+    assert tool("whoami").lines == [
+        "user: the kernel doesn't say (tcp)",
+        "client: none named; use --client ID or JARVIS_CLIENT_ID",
+        "may be: no client of the policy",
+        "may audit",
+        "never: root_*",
+    ]
+    assert json.loads(tool("whoami", "--json").out)["client"] == "admin"
+
+
+def test_can_answers_with_the_rule_and_a_status(fake: FakeDaemon, tool: Tool) -> None:
+    """Yes is 0, no is 4, and either names the line of the policy."""
+    fake.unwritable.add("p")
+    assert tool("can", "write", "q") == (0, b"yes: clients.admin.allow[0]\n", "")
+    assert tool("can", "write", "p") == (4, b"no: default-deny\n", "")
+    assert json.loads(tool("can", "write", "p", "--json").out) == {
+        "allowed": False,
+        "rule": "default-deny",
+    }
+
+
+def test_can_asks_for_another_client_and_user(fake: FakeDaemon, tool: Tool) -> None:
+    """--for and --uid go to the daemon; a permission without a name needs none."""
+    tool("can", "audit", "--for", "mcp", "--uid", "1001")
+    assert fake.operations(m.Can) == [m.Can(ClientId("mcp"), Permission.AUDIT, None, 1001)]
+    assert tool("can", "fly").status == 2
+    fake.answers.append(lambda _: m.Identity(1, 1, 1, "unix", ("a", "b"), None, {}))
+    outcome = tool("can", "read", "p")
+    assert outcome.status == 2
+    assert "--client" in outcome.err
+
+
+def test_a_new_token_goes_to_stdout_alone(fake: FakeDaemon, tool: Tool) -> None:
+    """A pipe gets the token and nothing else; what it is for is told beside it."""
+    outcome = tool("token", "create", "mcp", "--days", "30", "--uid", "7", "--uid", "8")
+    assert outcome.out == b"tok-tok\n"
+    assert outcome.err == "jarvis-secrets: token t1 of mcp, until 2026-11-25T09:41:00Z\n"
+    assert fake.operations(m.TokenCreate) == [m.TokenCreate(ClientId("mcp"), 30 * 86_400, (7, 8))]
+
+
+def test_tokens_are_listed_and_ended_by_their_ids(fake: FakeDaemon, tool: Tool) -> None:
+    """The list shows no token, and its id is what revoke takes."""
+    assert tool("token", "list").lines[1].split() == [
+        "t1", "mcp", "2026-11-25T09:41:00Z", "2026-11-25T09:41:00Z", "7",
+    ]  # fmt: skip
+    assert tool("token", "revoke", "t1").lines == ["revoked t1"]
+    assert fake.operations(m.TokenRevoke) == [m.TokenRevoke("t1")]
+
+
+@pytest.mark.parametrize(("status", "expected"), [("ok", 0), ("storage_full", 6)])
+def test_health_is_a_status(fake: FakeDaemon, tool: Tool, status: str, expected: int) -> None:
+    """A daemon that isn't well ends the command with 6, for monitors."""
+    fake.answers.append(lambda _: m.HealthStatus(status, "1.2", 3600, 1234, "interval"))
+    outcome = tool("health")
+    assert outcome.status == expected
+    assert outcome.lines == [f"{status}: version 1.2, up 3,600 s, 1,234 secrets"]
+    assert "synced by interval" in outcome.err
