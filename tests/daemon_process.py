@@ -113,11 +113,11 @@ class DaemonProcess:
         self._write(self.policy_path, text)
 
     def start(self) -> None:
-        """Start it and return when it accepts connections. Raises DaemonDidNotStart."""
+        """Start it and return when it answers requests. Raises DaemonDidNotStart."""
         assert self._process is None, "it already runs"
         self._process = self._spawn(*self.command())
         deadline = time.monotonic() + START_LIMIT
-        while not self._accepts():
+        while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 status = self.kill()
                 raise DaemonDidNotStart(f"exit status {status}\n{self.stderr}")
@@ -214,14 +214,12 @@ class DaemonProcess:
         self._running().send_signal(number)
         return self.wait()
 
-    def _accepts(self) -> bool:
-        """Whether every listener that the configuration asks for takes connections."""
+    def _answers(self) -> bool:
+        """Whether every listener that the configuration asks for answers a request."""
         try:
-            for address in self._addresses():
-                _connect(address).close()
+            return all(_health(address) for address in self._addresses())
         except OSError:
             return False
-        return True
 
     def _addresses(self) -> list[Address]:
         server = self._sections["server"]
@@ -240,6 +238,14 @@ class DaemonProcess:
     def _give_away(self, path: Path) -> None:
         if self.uid != os.geteuid():
             os.chown(path, self.uid, self.uid)
+
+
+def _health(address: Address) -> bytes:
+    """The beginning of an answer to a frame that asks for the daemon's health."""
+    with _connect(address) as connection:
+        body = b'{"op":"health"}'
+        connection.sendall(len(body).to_bytes(4, "big") + body)
+        return connection.recv(4)
 
 
 def _connect(address: Address) -> socket.socket:

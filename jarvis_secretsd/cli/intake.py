@@ -56,10 +56,9 @@ def _prompted(name: str) -> bytes:
 
 
 def _value(data: bytes) -> SecretValue:
-    """Text where it is UTF-8, else bytes."""
+    """Text where it is UTF-8 without a NUL, as grep tells them apart; else bytes."""
     try:
-        data.decode()
-        is_text = True
+        is_text = "\0" not in data.decode()
     except UnicodeDecodeError:
         is_text = False
     try:

@@ -59,9 +59,7 @@ def run_command(arguments: list[str]) -> int:
         return status_of(error)
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
-    except SystemExit:  # click's own answer to a broken pipe, and its only one here
-        return Exit.BROKEN_PIPE
-    except BrokenPipeError:
+    except (SystemExit, BrokenPipeError):  # of click's exits only that for a broken pipe is left
         _forget_stdout()
         return Exit.BROKEN_PIPE
     except OSError as error:

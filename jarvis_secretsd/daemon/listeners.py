@@ -200,7 +200,7 @@ def _adopt(sock: socket.socket, server: ServerConfig, deny_remote: bool) -> List
             )
         rules = WireRules(is_tcp=False)
         return Listener(sock, Transport.UNIX, rules, unix_peer, close=sock.close)
-    if sock.proto != socket.IPPROTO_TCP:
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != socket.IPPROTO_TCP:
         raise StartRefused(f"the socket handed over for {name!a} speaks neither TCP nor Unix")
     if deny_remote:
         if not is_loopback(name[0]):

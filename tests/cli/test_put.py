@@ -49,6 +49,8 @@ def test_a_file_is_taken_as_it_is(fake: FakeDaemon, tool: Tool, tmp_path: Path) 
     file.write_bytes(b"\xff\0")
     assert tool("put", "p", "--file", str(file)).status == 0
     assert fake.secrets["p"] == SecretValue(b"\xff\0", is_text=False)
+    tool("put", "p", stdin=b"\0" * MAX_VALUE_BYTES)
+    assert fake.secrets["p"] == SecretValue(b"\0" * MAX_VALUE_BYTES, is_text=False)
     tool("put", "p", "--file", "-", stdin=b"a\n")
     assert fake.secrets["p"] == SecretValue(b"a\n")
 

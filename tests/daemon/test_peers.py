@@ -8,9 +8,9 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -59,7 +59,7 @@ def client(
     groups: tuple[int, ...] = (),
     stdin: int = subprocess.PIPE,
 ) -> Iterator[None]:
-    """A process of this uid that has connected to the listener, sent something, and done `ending`."""
+    """A process of this uid that connected to the listener, sent something, and did `ending`."""
     argument = repr((int(listener.family), listener.getsockname(), source, ending))
     process = subprocess.Popen(
         [PYTHON, "-c", CLIENT, argument],
@@ -111,6 +111,69 @@ def diag(stack: ExitStack, tcp: socket.socket) -> SockDiag:
 
 def accept(listener: socket.socket, stack: ExitStack) -> socket.socket:
     return stack.enter_context(listener.accept()[0])
+
+
+def patched(row: bytes, place: int, data: bytes) -> bytes:
+    return row[:place] + data + row[place + len(data) :]
+
+
+KERNEL, SOMEBODY = (0, 0), (4711, 0)
+ROW = struct.pack("=H", peers.SOCK_DIAG_BY_FAMILY)
+NLMSG_ERROR = struct.pack("=H", 2)
+
+
+Packet = tuple[bytes, tuple[int, int]]
+Forge = Callable[[bytes], list[Packet]]
+"""From the kernel's true packet to those that shall arrive, each with its sender."""
+
+
+class Netlink:
+    """A netlink socket that answers each question with these packets, made from the true one."""
+
+    def __init__(
+        self, true: socket.socket, forge: Forge, before: Callable[[bytes], object] = len
+    ) -> None:
+        self._true = true
+        self._forge = forge
+        self._before = before
+        self.answered = False
+        self._packets: list[Packet] = []
+
+    def send(self, question: bytes) -> int:
+        self._before(question)
+        self._true.send(question)
+        true = self._true.recv(4096)
+        self.answered = true[4:6] == ROW
+        self._packets = self._forge(true)
+        return len(question)
+
+    def recvfrom(self, _size: int) -> Packet:
+        if not self._packets:
+            raise BlockingIOError
+        return self._packets.pop(0)
+
+    def close(self) -> None:
+        self._true.close()
+
+
+ELSEWHERE = """
+import fcntl, socket, struct, sys
+from jarvis_secretsd.daemon.peers import SockDiag
+listener, far = (socket.socket(fileno=int(each)) for each in sys.argv[1:])
+server, client = socket.socket(), socket.socket()
+fcntl.ioctl(server, 0x8914, struct.pack("16sH14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+for each in (server, client):
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+try:
+    server.bind(far.getsockname())
+    server.listen()
+    client.bind(far.getpeername())
+    client.connect(far.getsockname())
+except OSError:
+    pass  # not elsewhere: the true ones are here
+print(SockDiag(listener).peer(far).uid)
+"""
+"""Makes a connection with the same ends where it runs, and asks who is the peer of `far`."""
 
 
 class Answers:
@@ -208,7 +271,7 @@ LOOPBACK = [
 def test_a_loopback_peer_is_who_made_its_socket(
     family: int, here: str, client_family: int, there: str, stack: ExitStack
 ) -> None:
-    """IPv4, IPv6, and IPv4 in IPv6 clothes at either end: the uid is found by the exact four-tuple."""
+    """IPv4, IPv6, and IPv4 in IPv6 clothes at either end: its row is found."""
     listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -258,6 +321,28 @@ def test_a_reset_connection_is_not_taken_for_the_next_of_its_port(
     assert diag.peer(accept(tcp, stack)).uid == os.geteuid()
 
 
+def test_a_connection_that_is_reset_while_we_ask_is_unattested(
+    tcp: socket.socket, diag: SockDiag, stack: ExitStack
+) -> None:
+    """The peer was there before the question, and another has its port when the kernel answers."""
+    first = socket.create_connection(tcp.getsockname())
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+    source, far = first.getsockname(), accept(tcp, stack)
+
+    def another_comes(question: bytes) -> None:
+        first.close()
+        second = stack.enter_context(socket.socket())
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        second.bind(source)
+        second.connect(tcp.getsockname())
+
+    true = diag._netlink
+    forged = Netlink(true, lambda row: [(row, KERNEL)], before=another_comes)
+    diag._netlink = cast(socket.socket, forged)
+    assert diag.peer(far).uid is None
+    assert forged.answered, "the row of the port's next user was found"
+
+
 def test_a_socket_that_is_gone_is_unattested(
     tcp: socket.socket, diag: SockDiag, stack: ExitStack
 ) -> None:
@@ -269,36 +354,7 @@ def test_a_socket_that_is_gone_is_unattested(
     assert diag.peer(tcp).uid is None
 
 
-class Netlink:
-    """A netlink socket that answers each question with these packets, made from the true one."""
-
-    def __init__(self, true: socket.socket, forge: Any) -> None:
-        self._true = true
-        self._forge = forge
-        self._packets: list[tuple[bytes, tuple[int, int]]] = []
-
-    def send(self, question: bytes) -> int:
-        self._true.send(question)
-        self._packets = list(self._forge(self._true.recv(4096)))
-        return len(question)
-
-    def recvfrom(self, _size: int) -> tuple[bytes, tuple[int, int]]:
-        if not self._packets:
-            raise BlockingIOError
-        return self._packets.pop(0)
-
-    def close(self) -> None:
-        self._true.close()
-
-
-def patched(row: bytes, place: int, data: bytes) -> bytes:
-    return row[:place] + data + row[place + len(data) :]
-
-
-KERNEL, SOMEBODY = (0, 0), (4711, 0)
-NLMSG_ERROR = struct.pack("=H", 2)
-
-FORGERIES = {
+FORGERIES: dict[str, Forge] = {
     "nothing": lambda row: [],
     "an error": lambda row: [(patched(row, 4, NLMSG_ERROR), KERNEL)],
     "another question's answer": lambda row: [(patched(row, 8, b"\xff\xff"), KERNEL)],
@@ -333,11 +389,12 @@ def test_an_answer_to_an_older_question_is_passed_over(
 ) -> None:
     """What is left in the queue isn't taken for this peer's row."""
     stack.enter_context(socket.create_connection(tcp.getsockname()))
-    stale = [lambda row: (patched(patched(row, 8, b"\xff"), 80, b"\x63\0\0\0"), KERNEL)]
-    diag._netlink = cast(
-        socket.socket,
-        Netlink(diag._netlink, lambda row: [*(each(row) for each in stale), (row, KERNEL)]),
-    )
+
+    def with_a_stale_one(row: bytes) -> list[Packet]:
+        of_another = patched(row, 16 + 64, b"\x63\0\0\0")
+        return [(patched(of_another, 8, b"\xff\xff"), KERNEL), (row, KERNEL)]
+
+    diag._netlink = cast(socket.socket, Netlink(diag._netlink, with_a_stale_one))
     assert diag.peer(accept(tcp, stack)).uid == os.geteuid()
 
 
@@ -443,17 +500,12 @@ def test_a_connection_that_was_handed_over_is_still_the_connectors(
 def test_a_listener_of_another_network_namespace_has_unattested_peers(
     tcp: socket.socket, stack: ExitStack
 ) -> None:
-    """The rows that we can see aren't those of its peers, whatever they say."""
-    stack.enter_context(socket.create_connection(tcp.getsockname()))
+    """A row with the same four-tuple that we can see is another connection's."""
+    near = stack.enter_context(socket.create_connection(tcp.getsockname()))
     far = accept(tcp, stack)
-    script = (
-        "import socket, sys\n"
-        "from jarvis_secretsd.daemon.peers import SockDiag\n"
-        "listener, far = (socket.socket(fileno=int(each)) for each in sys.argv[1:])\n"
-        "print(SockDiag(listener).peer(far).uid)\n"
-    )
-    arguments = [sys.executable, "-c", script, str(tcp.fileno()), str(far.fileno())]
+    arguments = [sys.executable, "-c", ELSEWHERE, str(tcp.fileno()), str(far.fileno())]
     descriptors = (tcp.fileno(), far.fileno())
+    assert near.getsockname() == far.getpeername()
     here = subprocess.check_output(arguments, pass_fds=descriptors)
     elsewhere = subprocess.check_output(["unshare", "-n", *arguments], pass_fds=descriptors)
     assert (here, elsewhere) == (b"0\n", b"None\n")

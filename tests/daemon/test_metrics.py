@@ -1,0 +1,119 @@
+"""The counters: exact, bounded, and in Prometheus' format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from jarvis_secretsd import __version__
+from jarvis_secretsd.daemon.metrics import (
+    COMMIT_BUCKETS,
+    OPERATIONS,
+    OUTCOMES,
+    Metrics,
+    Now,
+    PolicyReload,
+    Refusal,
+)
+from jarvis_secretsd.domain.peer import Transport
+
+NOW = Now(status="ok", secrets=3, secrets_due=1, connections={Transport.UNIX: 2})
+
+
+def samples(metrics: Metrics, now: Now = NOW) -> Iterator[Sample]:
+    for family in text_string_to_metric_families(metrics.render(now).decode()):
+        yield from family.samples
+
+
+def value(metrics: Metrics, name: str, now: Now = NOW, **labels: str) -> float | None:
+    wanted = (f"jarvis_secretsd_{name}", labels)
+    return next((each.value for each in samples(metrics, now) if each[:2] == wanted), None)
+
+
+def test_requests_are_counted_by_what_came_of_them() -> None:
+    """Operation, outcome and transport are told apart."""
+    metrics = Metrics()
+    for outcome in ("ok", "ok", "denied"):
+        metrics.request("get", outcome, Transport.UNIX)
+    metrics.request("get", "ok", Transport.TCP)
+    metrics.request("rotate", "ok", Transport.INTERNAL)
+    assert value(metrics, "requests_total", op="get", outcome="ok", transport="unix") == 2
+    assert value(metrics, "requests_total", op="get", outcome="denied", transport="unix") == 1
+    assert value(metrics, "requests_total", op="get", outcome="ok", transport="tcp") == 1
+    assert value(metrics, "requests_total", op="rotate", outcome="ok", transport="internal") == 1
+
+
+def test_the_fixed_sets_know_the_words_of_the_wire() -> None:
+    """Every operation and every error code has a line of its own."""
+    assert {"get", "put", "list", "health", "token_create", "metrics"} <= OPERATIONS
+    assert {"ok", "denied", "not_found", "unavailable", "internal", "rate_limited"} <= OUTCOMES
+
+
+@given(st.lists(st.tuples(st.text(), st.text(), st.sampled_from(Transport)), max_size=50))
+def test_no_peer_can_make_the_page_grow(requests: list[tuple[str, str, Transport]]) -> None:
+    """Words of no fixed set are `other`, and every request is still counted."""
+    metrics = Metrics()
+    for request in requests:
+        metrics.request(*request)
+    found = [each for each in samples(metrics) if each.name == "jarvis_secretsd_requests_total"]
+    assert sum(each.value for each in found) == len(requests)
+    assert {each.labels["op"] for each in found} <= OPERATIONS | {"other"}
+    assert {each.labels["outcome"] for each in found} <= OUTCOMES | {"other"}
+
+
+@given(st.lists(st.floats(0, 5), max_size=30))
+def test_commits_fall_into_the_bucket_of_their_time(times: list[float]) -> None:
+    """A bucket counts the commits that took at most its bound."""
+    metrics = Metrics()
+    for seconds in times:
+        metrics.commit(seconds)
+    for bound in COMMIT_BUCKETS:
+        expected = sum(seconds <= bound for seconds in times)
+        assert value(metrics, "commit_seconds_bucket", le=str(bound)) == expected
+    assert value(metrics, "commit_seconds_bucket", le="+Inf") == len(times)
+    assert value(metrics, "commit_seconds_count") == len(times)
+    assert value(metrics, "commit_seconds_sum") == pytest.approx(sum(times))
+    assert value(metrics, "commits_total") == len(times)
+
+
+def test_everything_else_is_counted_by_its_name() -> None:
+    """Each counter shows in its own line and in no other."""
+    metrics = Metrics()
+    metrics.audit_entries += 5
+    metrics.malformed += 4
+    metrics.strangers += 3
+    metrics.refusal(Refusal.RATE)
+    metrics.reload(PolicyReload.REFUSED)
+    assert value(metrics, "audit_entries_total") == 5
+    assert value(metrics, "malformed_total") == 4
+    assert value(metrics, "strangers_total") == 3
+    assert value(metrics, "refusals_total", reason="rate") == 1
+    assert value(metrics, "refusals_total", reason="connections") == 0
+    assert value(metrics, "policy_reloads_total", outcome="refused") == 1
+    assert value(metrics, "policy_reloads_total", outcome="taken") == 0
+
+
+@pytest.mark.parametrize(("status", "up"), [("ok", 1), ("storage_full", 0), ("locked", 0)])
+def test_the_state_of_the_moment_is_shown(status: str, up: int) -> None:
+    """What is read off is what was given, and `up` is health's yes or no."""
+    now = Now(status=status, secrets=3, secrets_due=1, connections={Transport.UNIX: 2})
+    metrics = Metrics()
+    assert value(metrics, "up", now) == up
+    assert value(metrics, "secrets", now) == 3
+    assert value(metrics, "secrets_due", now) == 1
+    assert value(metrics, "connections", now, transport="unix") == 2
+    assert value(metrics, "connections", now, transport="tcp") == 0
+    assert value(metrics, "build_info", now, version=__version__) == 1
+
+
+def test_a_page_of_nothing_is_whole() -> None:
+    """Before the first request, what can be zero is shown as zero; reading changes nothing."""
+    metrics = Metrics()
+    assert value(metrics, "commits_total") == 0
+    assert metrics.render(NOW) == metrics.render(NOW)
+    assert all(each.name.startswith("jarvis_secretsd_") for each in samples(metrics))
