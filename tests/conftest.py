@@ -7,6 +7,8 @@ skipped test is a failure. Otherwise they are left out, each named in the summar
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -43,6 +45,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left_out)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Root's tests could break the machine they run on: one once closed /tmp to everybody."""
+    before = _mode_of_temporary_directory()
+    try:
+        return (yield)
+    finally:
+        if _mode_of_temporary_directory() != before:
+            os.chmod(tempfile.gettempdir(), before)
+            pytest.fail(f"the test changed the mode of {tempfile.gettempdir()}")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     passed = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if session.config.getoption("--run-root") and passed and _skipped(session.config):
@@ -59,6 +73,10 @@ def pytest_terminal_summary(
         terminalreporter.line(f"{item.nodeid}: {_reason(item)}")
     if config.getoption("--run-root") and (skipped := _skipped(config)):
         terminalreporter.section(f"failed: {skipped} skipped, and --run-root allows none", red=True)
+
+
+def _mode_of_temporary_directory() -> int:
+    return stat.S_IMODE(os.stat(tempfile.gettempdir()).st_mode)
 
 
 def _skipped(config: pytest.Config) -> int:

@@ -34,7 +34,7 @@ STOP_LIMIT = 20.0
 
 
 class DaemonDidNotStart(Exception):
-    """The daemon ended, or didn't listen in time; says its exit status and what it printed."""
+    """The daemon ended, or didn't answer in time; says its exit status and what it printed."""
 
 
 class DaemonProcess:

@@ -51,7 +51,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "structlog": ("daemon", "cli"),
     "click": ("cli",),
     "rich": ("cli",),
-    "dotenv": ("cli",),
     "asyncio": ("client",),
     "subprocess": (),
     "multiprocessing": (),

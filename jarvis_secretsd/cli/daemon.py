@@ -7,7 +7,7 @@ import sys
 import click
 
 from jarvis_secretsd import __version__
-from jarvis_secretsd.cli import auditing, serving
+from jarvis_secretsd.cli import auditing, checking, founding, keeping, serving
 from jarvis_secretsd.cli.operator import DaemonExit, config_option, dev_option, remark
 from jarvis_secretsd.errors import SecretsError
 
@@ -32,7 +32,12 @@ def cli(context: click.Context) -> None:
         serving.serve()
 
 
-for command in (*auditing.COMMANDS,):
+for command in (
+    *founding.COMMANDS,
+    *checking.COMMANDS,
+    *auditing.COMMANDS,
+    *keeping.COMMANDS,
+):
     cli.add_command(command)
 
 

@@ -14,6 +14,7 @@ from jarvis_secretsd.daemon import files, metrics
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.config import Config
+from jarvis_secretsd.daemon.hardening import raise_descriptor_limit
 from jarvis_secretsd.daemon.housekeeping import Housekeeper
 from jarvis_secretsd.daemon.keys import Aead, Opener, SlotKind, new_recovery_code, self_test
 from jarvis_secretsd.daemon.listeners import Listener, open_listeners
@@ -44,8 +45,9 @@ def serve(
     environ: MutableMapping[str, str],
     ask: AskPassphrase,
     show_code: ShowCode | None,
+    tell_ready: Callable[[], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; `tell_ready` is called once peers can connect.
 
     `show_code` None: there is no terminal, so a first start makes no recovery code. Raises
     StartRefused before anything is served, SyncFailed when the disk failed while serving.
@@ -68,6 +70,7 @@ def serve(
             undo.callback(listener.close)
             log.info("listening", at=str(listener))
         loop = daemon.loop(listeners)
+        tell_ready()
         notifier.ready(f"serving {state.vault.live_count} secrets")
         loop.run()
         notifier.stopping()
@@ -119,6 +122,10 @@ def rotation_rules(config: Config) -> RotationRules:
     )
 
 
+RESERVED_DESCRIPTORS = 32
+"""For vault, log, their new files, listeners and the selector: a full house still commits."""
+
+
 class Daemon:
     """What serves: the service on its state, and the host that the service asks about it."""
 
@@ -151,7 +158,7 @@ class Daemon:
         """The loop that serves these listeners; the log says that we serve."""
         self._record("start", f"version {__version__}, policy {self._service.policy.digest[:16]}")
         limits = LoopLimits(
-            max_connections=self._config.server.max_connections,
+            max_connections=_room(self._config.server.max_connections),
             max_connections_per_uid=self._config.limits.max_connections_per_uid,
             idle_secs=float(self._config.limits.idle_secs),
             request_secs=float(self._config.limits.request_secs),
@@ -210,8 +217,9 @@ class Daemon:
             metrics.Now(
                 status=self._ledger.trouble or metrics.OK,
                 secrets=self._state.vault.live_count,
-                secrets_due=0,
                 connections=self._loop.connection_counts if self._loop else {},
+                refused=self._service.refusals.totals,
+                turned_away=self._loop.turned_away if self._loop else 0,
             )
         )
 
@@ -220,3 +228,11 @@ class Daemon:
         turn.witness((Act(Event(op=op, outcome=Outcome.RECORDED, note=note)),))
         self._ledger.commit(turn)
         self._housekeeper.after_commit(turn)
+
+
+def _room(wanted: int) -> int:
+    """As many connections as are wanted, and as descriptors allow with some kept for files."""
+    room = raise_descriptor_limit() - RESERVED_DESCRIPTORS
+    if room < wanted:
+        log.warning("fewer connections than configured", room=room, remedy="raise LimitNOFILE=")
+    return max(1, min(wanted, room))

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from jarvis_secretsd import __version__
 from jarvis_secretsd.domain.peer import Transport
+from jarvis_secretsd.domain.refusals import Refusal
 from jarvis_secretsd.errors import SecretsError
 from jarvis_secretsd.messages import Operation
 
@@ -43,14 +44,6 @@ Counts = dict[tuple[str, str], int]
 """Requests by operation and outcome."""
 
 
-class Refusal(StrEnum):
-    """Why a connection was closed before it asked anything, or a request without a look at it."""
-
-    CONNECTIONS = "connections"
-    RATE = "rate"
-    REMOTE = "remote"
-
-
 class PolicyReload(StrEnum):
     """What became of a policy that was read anew."""
 
@@ -59,12 +52,17 @@ class PolicyReload(StrEnum):
 
 
 class Now(Struct, frozen=True):
-    """What is read off when somebody asks. `status` is `health`'s: "ok", or why not."""
+    """What is read off when somebody asks. `status` is `health`'s: "ok", or why not.
+
+    `refused` are the requests that are only summed up in the audit log, `turned_away` the
+    connections that were closed for want of room.
+    """
 
     status: str
     secrets: int
-    secrets_due: int
     connections: Mapping[Transport, int]
+    refused: Mapping[Refusal, int]
+    turned_away: int
 
 
 class Metrics:
@@ -72,12 +70,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.audit_entries = 0
-        self.malformed = 0
-        self.strangers = 0
         self._unix: Counts = {}
         self._tcp: Counts = {}
         self._internal: Counts = {}
-        self._refusals = dict.fromkeys(Refusal, 0)
         self._reloads = dict.fromkeys(PolicyReload, 0)
         self._commits = [0] * (len(COMMIT_BUCKETS) + 1)
         self._commit_secs = 0.0
@@ -92,10 +87,6 @@ class Metrics:
             counts[operation, outcome] += 1
         except KeyError:
             _count_first(counts, operation, outcome)
-
-    def refusal(self, reason: Refusal) -> None:
-        """Somebody was turned away."""
-        self._refusals[reason] += 1
 
     def reload(self, outcome: PolicyReload) -> None:
         """The policy was read anew."""
@@ -115,15 +106,17 @@ class Metrics:
     def families(self, now: Now) -> Iterator[Metric]:
         """Every metric with its samples."""
         yield self._request_family()
-        yield _labelled("refusals", "Peers and requests turned away unread.", self._refusals)
+        yield _labelled(
+            "refusals",
+            "Requests refused without an audit entry of their own.",
+            {reason: now.refused.get(reason, 0) for reason in Refusal},
+        )
+        yield _counter("turned_away", "Connections closed for want of room.", now.turned_away)
         yield _labelled("policy_reloads", "Policies read anew.", self._reloads, label="outcome")
-        yield _counter("malformed", "Requests that follow no rule of the wire.", self.malformed)
-        yield _counter("strangers", "Requests of uids that no client binds.", self.strangers)
         yield _counter("audit_entries", "Entries written to the audit log.", self.audit_entries)
         yield _counter("commits", "Turns made durable.", sum(self._commits))
         yield self._commit_family()
         yield _gauge("secrets", "Secrets that can be read.", now.secrets)
-        yield _gauge("secrets_due", "Secrets whose rotation is due.", now.secrets_due)
         yield _gauge("up", "1 if health says ok.", int(now.status == OK))
         yield _connections(now.connections)
         yield _build()

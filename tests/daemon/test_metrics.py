@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,11 +19,17 @@ from jarvis_secretsd.daemon.metrics import (
     Metrics,
     Now,
     PolicyReload,
-    Refusal,
 )
 from jarvis_secretsd.domain.peer import Transport
+from jarvis_secretsd.domain.refusals import Refusal
 
-NOW = Now(status="ok", secrets=3, secrets_due=1, connections={Transport.UNIX: 2})
+NOW = Now(
+    status="ok",
+    secrets=3,
+    connections={Transport.UNIX: 2},
+    refused={Refusal.STRANGER: 3, Refusal.MALFORMED: 4},
+    turned_away=5,
+)
 
 
 def samples(metrics: Metrics, now: Now = NOW) -> Iterator[Sample]:
@@ -85,15 +92,12 @@ def test_everything_else_is_counted_by_its_name() -> None:
     """Each counter shows in its own line and in no other."""
     metrics = Metrics()
     metrics.audit_entries += 5
-    metrics.malformed += 4
-    metrics.strangers += 3
-    metrics.refusal(Refusal.RATE)
     metrics.reload(PolicyReload.REFUSED)
     assert value(metrics, "audit_entries_total") == 5
-    assert value(metrics, "malformed_total") == 4
-    assert value(metrics, "strangers_total") == 3
-    assert value(metrics, "refusals_total", reason="rate") == 1
-    assert value(metrics, "refusals_total", reason="connections") == 0
+    assert value(metrics, "refusals_total", reason="malformed") == 4
+    assert value(metrics, "refusals_total", reason="stranger") == 3
+    assert value(metrics, "refusals_total", reason="rate_limited") == 0
+    assert value(metrics, "turned_away_total") == 5
     assert value(metrics, "policy_reloads_total", outcome="refused") == 1
     assert value(metrics, "policy_reloads_total", outcome="taken") == 0
 
@@ -101,11 +105,10 @@ def test_everything_else_is_counted_by_its_name() -> None:
 @pytest.mark.parametrize(("status", "up"), [("ok", 1), ("storage_full", 0), ("locked", 0)])
 def test_the_state_of_the_moment_is_shown(status: str, up: int) -> None:
     """What is read off is what was given, and `up` is health's yes or no."""
-    now = Now(status=status, secrets=3, secrets_due=1, connections={Transport.UNIX: 2})
+    now = msgspec.structs.replace(NOW, status=status)
     metrics = Metrics()
     assert value(metrics, "up", now) == up
     assert value(metrics, "secrets", now) == 3
-    assert value(metrics, "secrets_due", now) == 1
     assert value(metrics, "connections", now, transport="unix") == 2
     assert value(metrics, "connections", now, transport="tcp") == 0
     assert value(metrics, "build_info", now, version=__version__) == 1

@@ -17,8 +17,8 @@ from jarvis_secretsd.domain.policy import (
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.service import Service
-from jarvis_secretsd.domain.witness import Act, Answer
 from jarvis_secretsd.domain.vault import Vault
+from jarvis_secretsd.domain.witness import Act, Answer
 from jarvis_secretsd.errors import ConfigurationError
 from jarvis_secretsd.messages import (
     AnyOperation,
