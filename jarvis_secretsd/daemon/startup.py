@@ -122,7 +122,8 @@ def open_state(paths: PathsConfig, opener: Opener, now: datetime, *, accept: boo
     heads = _heads(paths, vault_file, accept=accept)
     signer = _signer(paths)
     audit = _audit_log(paths, signer, heads)
-    replay = Replay(vault_file, audit.signed_head.vault_head)
+    kept = heads.vault if heads else None
+    replay = Replay(vault_file, audit.signed_head.vault_head, kept)
     contradictions = tuple(_contradictions(paths, vault_file, audit, heads, replay))
     if contradictions and not accept:
         raise StateRefused(_refusal(contradictions))
@@ -140,27 +141,32 @@ class Replay:
     """The vault as its file tells it, and the records whose entries the log hasn't got.
 
     `logged` is the sequence number that the log's last signature speaks of; None when the vault
-    has no such head, which is how a vault that was turned back shows.
+    has no such head, which is how a vault that was turned back shows. `has_kept` says whether the
+    vault has, or had before it was written anew, the head that the heads file keeps.
     """
 
-    def __init__(self, vault_file: VaultFile, logged_head: str) -> None:
+    def __init__(self, vault_file: VaultFile, logged_head: str, kept: VaultHead | None) -> None:
         self.vault = Vault()
-        self.heads: dict[int, str] = {}
         self.logged: int | None = None
+        self.has_kept = kept is None
         self._unlogged: list[tuple[VaultHead, Record]] = []
-        if vault_file.head.head == logged_head:
-            self.logged = 0
+        self._logged_head, self._kept = logged_head, kept
+        self._pass(vault_file.head)
         for number, (head, payload) in enumerate(vault_file.replay(), start=2):
             record = _decoded(vault_file.path, number, payload)
             self.vault.apply(head.seq, record.change)
-            self.heads[head.seq] = head.head
-            if isinstance(record.change, Rewritten) and record.change.before.head == logged_head:
-                self.logged = record.change.before.seq
+            if isinstance(record.change, Rewritten):
+                self._pass(record.change.before)
             if self.logged is not None:
                 self._unlogged.append((head, record))
-            if head.head == logged_head:
-                self.logged = head.seq
-                self._unlogged.clear()
+            self._pass(head)
+
+    def _pass(self, head: VaultHead) -> None:
+        """The vault stands, or stood, at this head."""
+        if head.head == self._logged_head:
+            self.logged = head.seq
+            self._unlogged.clear()
+        self.has_kept = self.has_kept or head == self._kept
 
     def recovered(self) -> Iterator[Event]:
         """The entries that the log lacks, in the order of their changes."""
@@ -232,7 +238,7 @@ def _contradictions(
             f"the vault ends at record {vault_file.head.seq}, and ended at {heads.vault.seq} "
             f"before: {heads.vault.seq - vault_file.head.seq} records were cut off"
         )
-    elif replay.heads.get(heads.vault.seq, heads.vault.head) != heads.vault.head:
+    elif not replay.has_kept:
         yield f"record {heads.vault.seq} of the vault isn't the one that was there before"
     if audit.origin is Origin.KNOWN:
         yield f"the audit log {paths.audit_path}, up to entry {signed.seq}, is gone"

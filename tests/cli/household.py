@@ -159,7 +159,7 @@ def on_terminal(*arguments: str, typed: Sequence[str] = ()) -> tuple[int, str]:
     try:
         while data := os.read(ours, 1024):
             shown += data
-            if answers and shown.rstrip().endswith((b":", b"[y/N]")):
+            if answers and shown.endswith(b": "):  # a newline after it belongs to the answer
                 os.write(ours, answers.pop(0).encode() + b"\n")
     except OSError:  # EIO: the other end is closed (pty(7))
         pass
