@@ -246,7 +246,7 @@ def last_signed(
     can leave a part of a turn, with its signature, so the turn before a signature is read too.
     """
     marks = [place for place, line in enumerate(lines) if is_signature(line)]
-    for start, end in zip((*marks[-2::-1], None), reversed(marks), strict=True):
+    for start, end in zip((*marks[-2::-1], None), reversed(marks), strict=False):
         if start is None and not whole:
             return None
         verifier = Verifier(check, key_id)

@@ -124,8 +124,8 @@ KILL_POINTS = [
     ("write", 3, 3, True),  # of the log's turn
     ("fdatasync", 3, 0, True),  # of the log: only the reply is missing
 ]
-"""A system call, which one since the start (the first writes the entry `start`), what `audit verify`
-exits with before the next start, and whether the change is there."""
+"""A system call, which one since the start (the first writes the entry `start`), what `audit
+verify` exits with before the next start, and whether the change is there."""
 
 
 @needs("strace")
@@ -139,7 +139,7 @@ def test_a_kill_at_each_step_of_a_write_leaves_all_of_it_or_nothing(
     daemon.stop()
     (daemon.directory / "kill-at").write_text(f"{call}:signal=KILL:when={number}")
     daemon.start()
-    with Caller(daemon) as caller, pytest.raises(OSError, match="hung up|reset"):
+    with Caller(daemon) as caller, pytest.raises(OSError, match=r"hung up|reset"):
         caller.ask("put", name="a", value="b")
     assert daemon.wait() == -signal.SIGKILL
     assert verify(daemon).status == verdict

@@ -100,8 +100,7 @@ GIVEN: dict[tuple[str, str], set[str]] = {
     ("backend's user", "backend"): {"get postgres_password", "list"},
     ("a member", "search"): {"get search/key", "put search", "list"},
 }
-"""All that succeeds, by who asks and as which client. (Of the two that admin may do and that come to
-nothing, `not_found` says so.)"""
+"""All that succeeds, by who asks and as which client."""
 
 
 @pytest.fixture
@@ -271,7 +270,7 @@ def test_who_sends_and_leaves_at_once_is_nobody(roots_house: DaemonProcess, way:
 def test_a_reset_connection_is_not_taken_for_the_next_user_of_its_port(
     roots_house: DaemonProcess, way: str
 ) -> None:
-    """A stranger asks and resets, root gets the stranger's port: root's row isn't the stranger's."""
+    """A stranger asks and resets, root gets the port: root's row doesn't speak for the stranger."""
     for _ in range(TRIES):
         with stopped(roots_house):
             anywhere = ("127.0.0.1", 0)
