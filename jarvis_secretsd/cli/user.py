@@ -64,6 +64,7 @@ def run_command(arguments: list[str]) -> int:
         return Exit.BROKEN_PIPE
     except OSError as error:
         remark(f"can't write the result: {error.strerror}")
+        _forget_stdout()
         return Exit.FAILURE
     return status if isinstance(status, int) else Exit.OK
 

@@ -21,6 +21,7 @@ from jarvis_secretsd.daemon.listeners import Listener, open_listeners
 from jarvis_secretsd.daemon.lock import VaultLock
 from jarvis_secretsd.daemon.loop import Loop, LoopLimits
 from jarvis_secretsd.daemon.policyfile import MAX_POLICY_BYTES, load_policy
+from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.startup import State, found_state, is_first_start, open_state
 from jarvis_secretsd.daemon.systemd import Notifier, activated_sockets
 from jarvis_secretsd.daemon.unlocking import AskPassphrase, new_opener, opener_of
@@ -59,6 +60,7 @@ def serve(
     for warning in warnings(policy):
         log.warning("policy", problem=warning)
     with ExitStack() as undo:
+        signals = undo.enter_context(closing(Signals()))
         lock = VaultLock(config.paths.lock_path)
         undo.callback(lock.release)
         state = undo.enter_context(closing(load_state(config, ask, show_code)))
@@ -69,7 +71,7 @@ def serve(
         for listener in listeners:
             undo.callback(listener.close)
             log.info("listening", at=str(listener))
-        loop = daemon.loop(listeners)
+        loop = daemon.loop(listeners, signals)
         tell_ready()
         notifier.ready(f"serving {state.vault.live_count} secrets")
         loop.run()
@@ -154,7 +156,7 @@ class Daemon:
             sync_secs=None if synced else float(config.audit.interval_secs),
         )
 
-    def loop(self, listeners: Sequence[Listener]) -> Loop:
+    def loop(self, listeners: Sequence[Listener], signals: Signals) -> Loop:
         """The loop that serves these listeners; the log says that we serve."""
         self._record("start", f"version {__version__}, policy {self._service.policy.digest[:16]}")
         limits = LoopLimits(
@@ -171,6 +173,7 @@ class Daemon:
             limits,
             self._clock,
             self._metrics,
+            signals,
         )
         return self._loop
 

@@ -71,13 +71,14 @@ class Loop:
         limits: LoopLimits,
         clock: Clock,
         metrics: Metrics,
+        signals: Signals,
     ) -> None:
         self._service = service
         self._ledger = ledger
         self._housekeeping = housekeeping
         self._clock = clock
         self._metrics = metrics
-        self._signals = Signals()
+        self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, READ, self._signals)
         self._reception = Reception(
@@ -110,7 +111,6 @@ class Loop:
                 self._turn(self._selector.select(self._timeout()))
             self._finish()
         finally:
-            self._signals.close()
             self._selector.close()
 
     def watch(self, listener: Listener) -> None:

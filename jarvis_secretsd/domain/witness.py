@@ -60,7 +60,9 @@ def witnessed(
     try:
         done = act()
     except SecretsError as error:
-        event = event_of(call, client.id, name, outcome=error.code, rule=decision.rule)
+        event = event_of(
+            call, client.id, name, outcome=Outcome.FAILED, rule=decision.rule, note=error.code
+        )
         return Answer(failure_of(error), (Act(event),))
     event = event_of(
         call,
