@@ -48,13 +48,20 @@ class BadToken(SecretsError):
 
 
 class Denied(SecretsError):
-    """The policy says no. `rule` is for the log and the audit entry, never for the caller."""
+    """The policy says no.
+
+    `rule` is for the audit entry and the log, `remedy` (the line of policy that would allow it) for
+    the log; neither is for the caller.
+    """
 
     code = "denied"
 
-    def __init__(self, message: str = "the policy does not allow this", rule: str = "") -> None:
+    def __init__(
+        self, message: str = "the policy does not allow this", rule: str = "", remedy: str = ""
+    ) -> None:
         super().__init__(message)
         self.rule = rule
+        self.remedy = remedy
 
 
 class NotFound(SecretsError):

@@ -30,7 +30,7 @@ from jarvis_secretsd.domain.audit import Event, Outcome
 from jarvis_secretsd.domain.policy import Pattern, Policy
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import DEFAULT_KINDS, RotationRules
-from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.service import Denial, Service
 from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import ConfigurationError, StartRefused
 from jarvis_secretsd.messages import AuditHeadStatus, HealthStatus
@@ -224,6 +224,19 @@ class Daemon:
                 refused=self._service.refusals.totals,
                 turned_away=self._loop.turned_away if self._loop else 0,
             )
+        )
+
+    def report(self, denial: Denial) -> None:
+        """Log who was denied, and the line of policy that would allow it."""
+        log.warning(
+            "denied",
+            uid=denial.peer.uid,
+            transport=denial.peer.transport.value,
+            client=denial.client,
+            op=denial.op,
+            name=denial.name,
+            rule=denial.rule,
+            remedy=denial.remedy,
         )
 
     def _record(self, op: str, note: str | None) -> None:

@@ -10,7 +10,7 @@ from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.startup import State
-from jarvis_secretsd.domain.audit import Outcome
+from jarvis_secretsd.domain.refusals import SUMMARY_OP
 from jarvis_secretsd.domain.service import INTERNAL, Service
 from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull
 from jarvis_secretsd.messages import Failure, Reload, Reply, Request
@@ -77,7 +77,7 @@ class Housekeeper:
     def after_commit(self, turn: Turn) -> None:
         """Do the chores that are due, and plan those that this turn made necessary."""
         monotonic = self._clock.monotonic()
-        _log_denials(turn)
+        _log_summaries(turn)
         if turn.acts:
             self._heads_at = self._heads_at or self._written_heads + HEADS_SECS
             if self._sync_secs is not None:
@@ -134,17 +134,9 @@ class _ReloadLog:
             log.info("policy reloaded")
 
 
-def _log_denials(turn: Turn) -> None:
-    """Log what was refused to those whom the policy knows, with the rule that did it."""
+def _log_summaries(turn: Turn) -> None:
+    """Log how many requests of a uid were refused without a line of their own."""
     for act in turn.acts:
         event = act.event
-        if event.outcome == Outcome.DENIED:
-            log.warning(
-                "denied",
-                uid=event.uid,
-                client=event.client,
-                op=event.op,
-                name=event.name,
-                rule=event.rule,
-                count=event.count,
-            )
+        if event.op == SUMMARY_OP:
+            log.warning("refused", uid=event.uid, why=event.rule, count=event.count)

@@ -13,6 +13,9 @@ from jarvis_secretsd.domain.audit import Event, Outcome
 
 WINDOW = timedelta(minutes=1)
 
+SUMMARY_OP = "refused"
+"""The operation of a summary's entry."""
+
 MAX_UIDS = 1024
 """Uids counted apart; further ones share a count, since a user namespace can bring 65,536."""
 
@@ -54,21 +57,22 @@ class Refusals:
         self.count(uid, Refusal.RATE_LIMITED, now)
         return False
 
-    def count(self, uid: int | None, why: Refusal, now: datetime) -> None:
-        """Count a request that is only summed up."""
+    def count(self, uid: int | None, why: Refusal, now: datetime) -> bool:
+        """Count a request that is only summed up; True for the first of its kind in this minute."""
         self._open_window(now)
         self.totals[why] += 1
         key = (uid, why)
         if key not in self._counts and len(self._counts) >= MAX_UIDS:
             key = (None, why)
         self._counts[key] = self._counts.get(key, 0) + 1
+        return self._counts[key] == 1
 
     def summaries(self, now: datetime) -> tuple[Event, ...]:
         """What the minute brought, once it is over (or the clock was set back); then a new one."""
         if self._since is None or self._since <= now < self._since + WINDOW:
             return ()
         events = tuple(
-            Event(uid=uid, op="refused", outcome=Outcome.DENIED, rule=why.value, count=count)
+            Event(uid=uid, op=SUMMARY_OP, outcome=Outcome.DENIED, rule=why.value, count=count)
             for (uid, why), count in self._counts.items()
         )
         self._since = None

@@ -12,7 +12,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Protocol, assert_never
 
+from msgspec import Struct
+
 from jarvis_secretsd.domain import operations
+from jarvis_secretsd.domain.advice import line_to_allow, line_to_be
 from jarvis_secretsd.domain.audit import Outcome
 from jarvis_secretsd.domain.generation import Fresh
 from jarvis_secretsd.domain.identity import Peer, Transport, identify, why_not
@@ -62,6 +65,17 @@ MAX_ROTATED_AT_ONCE = 100
 """Names in one `rotate`: each is a record, and a turn is made durable as a whole."""
 
 
+class Denial(Struct, frozen=True):
+    """A denial as the operator wants to see it. `remedy` is the line of policy to add."""
+
+    peer: Peer
+    client: str | None
+    op: str
+    name: str | None
+    rule: str
+    remedy: str
+
+
 class Host(Protocol):
     """What a request can ask of the daemon around the domain."""
 
@@ -76,6 +90,9 @@ class Host(Protocol):
 
     def metrics(self) -> bytes:
         """The counters as Prometheus text."""
+
+    def report(self, denial: Denial) -> None:
+        """Tell the operator who was denied, and what would allow it."""
 
 
 INTERNAL = Peer(Transport.INTERNAL, uid=None)
@@ -201,7 +218,8 @@ class Service:
     def _allow(self, client: Client, permission: Permission, name: SecretName | None) -> Decision:
         decision = self.policy.decide(client, permission, name)
         if not decision.allowed:
-            raise Denied(rule=decision.rule)
+            remedy = line_to_allow(client, permission, name)
+            raise Denied(rule=decision.rule, remedy=remedy)
         return decision
 
     def _list(self, call: Call, client: Client, operation: List, setting: Setting) -> Answer:
@@ -330,14 +348,20 @@ class Service:
         name: SecretName | None = None,
     ) -> Answer:
         peer, failure = call.peer, failure_of(error)
-        if client is None and not self.policy.knows(peer):
-            self.refusals.count(peer.uid, Refusal.STRANGER, call.now)
-            return Answer(failure)
-        if not self.refusals.admit(peer.uid, call.now):
-            return Answer(failure_of(RateLimited("too many refused requests; wait a minute")))
         rule = error.rule if isinstance(error, Denied) else error.code
         name = name or getattr(call.request.operation, "name", None)
         claim = client.id if client is not None else call.request.client
+        remedy = error.remedy if isinstance(error, Denied) else ""
+        if claim is not None and client is None:
+            remedy = line_to_be(self.policy, claim, peer)
+        denial = Denial(peer, claim, call.request.operation.op, name, rule, remedy)
+        if client is None and not self.policy.knows(peer):
+            if self.refusals.count(peer.uid, Refusal.STRANGER, call.now):
+                self._host.report(denial)
+            return Answer(failure)
+        if not self.refusals.admit(peer.uid, call.now):
+            return Answer(failure_of(RateLimited("too many refused requests; wait a minute")))
+        self._host.report(denial)
         return Answer(
             failure, (Act(event_of(call, claim, name, outcome=Outcome.DENIED, rule=rule)),)
         )

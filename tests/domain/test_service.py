@@ -398,6 +398,23 @@ def test_a_denied_loop_does_not_fill_the_log(world: World) -> None:
     assert code_of(world.ask(Get(KEY), 1002, "worker")) != "rate_limited"
 
 
+def test_a_denial_tells_the_operator_which_line_would_allow_it(world: World) -> None:
+    """The log names the line of policy; the caller learns none of it."""
+    world.ask(Get(SecretName("other")), BACKEND_UID, "backend")
+    assert "add other to `allow`" in world.denials[-1].remedy
+    world.ask(Get(DB), BACKEND_UID, "admin")
+    assert "under clients.admin add 1001 to `users`" in world.denials[-1].remedy
+
+
+def test_a_stranger_is_told_of_once_a_minute(world: World) -> None:
+    """The operator sees at once why a new program gets nothing, and not a line a request."""
+    for _ in range(5):
+        reply = world.ask(Get(DB), STRANGER_UID, "backend")
+        assert "4242" not in str(reply)
+    assert len(world.denials) == 1
+    assert "add 4242 to `users`" in world.denials[0].remedy
+
+
 def test_strangers_are_summed_up_by_uid(world: World) -> None:
     """A minute of strangers is one entry each."""
     for uid in (7, 7, 8, None):

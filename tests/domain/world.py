@@ -16,7 +16,7 @@ from jarvis_secretsd.domain.policy import (
 )
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
-from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.service import Denial, Service
 from jarvis_secretsd.domain.vault import Vault
 from jarvis_secretsd.domain.witness import Act, Answer
 from jarvis_secretsd.errors import ConfigurationError
@@ -72,6 +72,7 @@ class World:
         self.now = NOW
         self.vault = Vault()
         self.acts: list[Act] = []
+        self.denials: list[Denial] = []
         self.next_policy: Policy | None = None
         self._counter = count(1)
         self.service = Service(
@@ -131,6 +132,10 @@ class World:
         if self.next_policy is None:
             raise ConfigurationError(("policy.yaml:1: empty",))
         return self.next_policy
+
+    def report(self, denial: Denial) -> None:
+        """The operator's log."""
+        self.denials.append(denial)
 
     def metrics(self) -> bytes:
         """The host's counters."""
