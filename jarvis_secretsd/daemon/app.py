@@ -21,6 +21,7 @@ from jarvis_secretsd.daemon.listeners import Listener, open_listeners
 from jarvis_secretsd.daemon.lock import VaultLock
 from jarvis_secretsd.daemon.loop import Loop, LoopLimits
 from jarvis_secretsd.daemon.policyfile import MAX_POLICY_BYTES, load_policy
+from jarvis_secretsd.daemon.rewriting import compact
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.startup import State, found_state, is_first_start, open_state
 from jarvis_secretsd.daemon.systemd import Notifier, activated_sockets
@@ -85,6 +86,7 @@ def load_state(config: Config, ask: AskPassphrase, show_code: ShowCode | None) -
     paths, clock = config.paths, Clock()
     if not is_first_start(paths, with_key_file=config.crypto.unlock == "file"):
         state = open_state(paths, opener_of(config, ask), clock.now())
+        compact(state, paths, clock.now())
     else:
         openers = [new_opener(config, ask)]
         if show_code is not None:

@@ -42,13 +42,17 @@ MAX_KEY_BYTES = 4096
 
 
 class State(Struct):
-    """Everything durable, opened, consistent, and not yet served. `time` is the highest seen."""
+    """Everything durable, opened, consistent, and not yet served.
+
+    `time` is the highest seen, `records` how many the vault's file had at the start.
+    """
 
     vault: Vault
     vault_file: VaultFile
     audit: AuditLog
     signer: AuditSigner
     time: datetime
+    records: int = 0
 
     def heads(self, now: datetime) -> Heads:
         """Where vault and log end now."""
@@ -134,7 +138,9 @@ def open_state(paths: PathsConfig, opener: Opener, now: datetime, *, accept: boo
     if events:
         audit.write(now, events, vault_file.head)
     audit.reopen(now, vault_file.head)
-    return State(replay.vault, vault_file, audit, signer, heads.time if heads else now)
+    return State(
+        replay.vault, vault_file, audit, signer, heads.time if heads else now, replay.records
+    )
 
 
 class Replay:
@@ -149,12 +155,14 @@ class Replay:
         self.vault = Vault()
         self.logged: int | None = None
         self.has_kept = kept is None
+        self.records = 0
         self._unlogged: list[tuple[VaultHead, Record]] = []
         self._logged_head, self._kept = logged_head, kept
         self._pass(vault_file.head)
         for number, (head, payload) in enumerate(vault_file.replay(), start=2):
             record = _decoded(vault_file.path, number, payload)
             self.vault.apply(head.seq, record.change)
+            self.records += 1
             if isinstance(record.change, Rewritten):
                 self._pass(record.change.before)
             if self.logged is not None:

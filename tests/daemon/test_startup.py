@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from jarvis_secretsd.daemon import rewriting
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.config import PathsConfig
 from jarvis_secretsd.daemon.heads import write_heads
@@ -37,7 +38,8 @@ def put(state: State, *names: str) -> None:
         turn = Turn(state.vault, NOW)
         value, care = SecretValue(b"value of " + name.encode()), Care(Kind.PASSWORD)
         number = state.vault.seq + 1
-        change = VersionPut(SecretName(name), Kid(f"{number:016x}"), 1, value, care, NOW)
+        until = NOW + timedelta(days=14)
+        change = VersionPut(SecretName(name), Kid(f"{number:016x}"), 1, value, care, NOW, until)
         turn.witness((Act(Event(op="put", outcome=Outcome.ALLOWED, name=name), change),))
         ledger.commit(turn)
         assert ledger.trouble is None
@@ -213,3 +215,27 @@ def test_a_cut_inside_the_vaults_last_record_is_no_torn_tail(
     with pytest.raises(StateRefused):
         open_state(paths, opener(), NOW)
     assert paths.vault_path.read_bytes() == data[:-7]
+
+
+def test_a_vault_of_dead_records_is_written_anew_on_record(
+    paths: PathsConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is past its grace leaves the disk, and the next start knows the head before."""
+    monkeypatch.setattr(rewriting, "MIN_DEAD_RECORDS", 3)
+    state = found_state(paths, Aead("aes-gcm-256"), [opener()], NOW)
+    put(state, *["a"] * 10, "b")
+    keep_heads(paths, state)
+    state.close()
+    size = paths.vault_path.stat().st_size
+    state = open_state(paths, opener(), NOW)
+    before = state.vault_file.head
+    assert not rewriting.compact(state, paths, NOW - timedelta(days=1))
+    assert rewriting.compact(state, paths, NOW + timedelta(days=15))
+    assert paths.vault_path.stat().st_size < size / 2
+    assert state.vault_file.head.seq == before.seq + 1
+    put(state, "c")
+    state.close()
+    state = open_state(paths, opener(), NOW)
+    assert names(state) == ["a", "b", "c"]
+    assert before.head.encode() in paths.audit_path.read_bytes()
+    state.close()

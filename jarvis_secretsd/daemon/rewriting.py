@@ -1,0 +1,71 @@
+"""Writes the vault anew: the same state in a smaller file, or under other key slots, on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from jarvis_secretsd.daemon.commit import with_head
+from jarvis_secretsd.daemon.config import PathsConfig
+from jarvis_secretsd.daemon.heads import write_heads
+from jarvis_secretsd.daemon.keys import Slot
+from jarvis_secretsd.daemon.startup import State
+from jarvis_secretsd.domain.audit import Event, Outcome
+from jarvis_secretsd.domain.changes import Record, Rewritten, encode_record
+
+MIN_DEAD_RECORDS = 1000
+"""Fewer records that matter no more aren't worth a new file."""
+
+log = structlog.get_logger()
+
+
+def rewrite(
+    state: State,
+    paths: PathsConfig,
+    now: datetime,
+    event: Event,
+    slots: Sequence[Slot] | None = None,
+) -> None:
+    """Put a new file with what still matters in the vault's place; None keeps the key slots.
+
+    The last record of the new file says what the head was before and carries the entry `event`, so
+    that a crash behind it loses neither. Raises StorageFull, StorageFailed, SyncFailed.
+    """
+    vault_file = state.vault_file
+    # The heads name the end that the new file's last record names: what lies before it is sealed
+    # anew, and the next start couldn't find an older head in it.
+    write_heads(paths.heads_path, state.heads(now), vault_file.data_key)
+    rewritten = Rewritten(vault_file.head)
+    seq = vault_file.head.seq + 1
+    records = [
+        (number, encode_record(Record(change, None))) for number, change in state.vault.essence(now)
+    ]
+    records.append((seq, encode_record(Record(rewritten, event))))
+    vault_file.rewrite(records, slots=slots, compacted_to=seq)
+    state.vault.apply(seq, rewritten)
+    state.audit.write(now, [with_head(event, vault_file.head)], vault_file.head)
+    state.audit.sync()
+    write_heads(paths.heads_path, state.heads(now), vault_file.data_key)
+
+
+def compact(state: State, paths: PathsConfig, now: datetime) -> bool:
+    """Write the vault anew if most of its records matter no more; True if that was done.
+
+    Values past their grace leave the disk by it. It takes seconds for a large vault, so it is for
+    the time before anything is served.
+    """
+    if state.records < MIN_DEAD_RECORDS:
+        return False
+    alive = len(state.vault.essence(now))
+    dead = state.records - alive
+    if dead < max(MIN_DEAD_RECORDS, alive):
+        return False
+    note = (
+        f"{state.records} records became {alive}; the head before was {state.vault_file.head.head}"
+    )
+    event = Event(op="vault_compacted", outcome=Outcome.RECORDED, count=dead, note=note)
+    rewrite(state, paths, now, event)
+    log.info("vault compacted", records_before=state.records, records_now=alive)
+    return True
