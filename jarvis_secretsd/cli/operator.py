@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -110,6 +111,16 @@ def config() -> Config:
                 "`jarvis-secretsd init`, or try `jarvis-secretsd --dev`",
             )
         ) from None
+
+
+def override() -> str:
+    """The command that takes a state that contradicts itself, as it must be typed."""
+    chosen = source()
+    if chosen.dev:
+        return "jarvis-secretsd --dev accept-state"
+    if chosen.path == DEFAULT_CONFIG:
+        return "jarvis-secretsd accept-state"
+    return f"jarvis-secretsd --config {shlex.quote(str(chosen.path))} accept-state"
 
 
 def ask_passphrase(question: str) -> str | None:

@@ -31,7 +31,9 @@ def serve() -> None:
         if is_dev:
             _print_exports(config)
 
-    app.serve(config, os.environ, operator.ask_passphrase, show_code, tell_ready)
+    app.serve(
+        config, os.environ, operator.ask_passphrase, show_code, tell_ready, operator.override()
+    )
 
 
 def _dev_setup() -> Config:

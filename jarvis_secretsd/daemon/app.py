@@ -48,10 +48,11 @@ def serve(
     ask: AskPassphrase,
     show_code: ShowCode | None,
     tell_ready: Callable[[], None],
+    override: str,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `tell_ready` is called once peers can connect.
 
-    `show_code` None: there is no terminal, so a first start makes no recovery code. Raises
+    `override` is the command that takes a state that contradicts itself. `show_code` None: there is no terminal, so a first start makes no recovery code. Raises
     StartRefused before anything is served, SyncFailed when the disk failed while serving.
     """
     self_test()
@@ -64,7 +65,7 @@ def serve(
         signals = undo.enter_context(closing(Signals()))
         lock = VaultLock(config.paths.lock_path)
         undo.callback(lock.release)
-        state = undo.enter_context(closing(load_state(config, ask, show_code)))
+        state = undo.enter_context(closing(load_state(config, ask, show_code, override)))
         daemon = Daemon(config, state, policy)
         listeners = open_listeners(
             config.server, deny_remote=config.security.deny_network_remote, activated=sockets
@@ -81,11 +82,13 @@ def serve(
     log.info("stopped")
 
 
-def load_state(config: Config, ask: AskPassphrase, show_code: ShowCode | None) -> State:
+def load_state(
+    config: Config, ask: AskPassphrase, show_code: ShowCode | None, override: str
+) -> State:
     """The durable state, made if this is the first start. Raises StartRefused."""
     paths, clock = config.paths, Clock()
     if not is_first_start(paths, with_key_file=config.crypto.unlock == "file"):
-        state = open_state(paths, opener_of(config, ask), clock.now())
+        state = open_state(paths, opener_of(config, ask), clock.now(), override=override)
         compact(state, paths, clock.now())
     else:
         openers = [new_opener(config, ask)]

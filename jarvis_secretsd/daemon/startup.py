@@ -41,6 +41,10 @@ MAX_KEY_BYTES = 4096
 """A key file is 32 bytes, a PEM some hundred."""
 
 
+OVERRIDE = "jarvis-secretsd accept-state"
+"""The command that takes a state that contradicts itself, with the usual configuration."""
+
+
 class State(Struct):
     """Everything durable, opened, consistent, and not yet served.
 
@@ -116,21 +120,30 @@ def found_state(paths: PathsConfig, aead: Aead, openers: Sequence[Opener], now: 
     return state
 
 
-def open_state(paths: PathsConfig, opener: Opener, now: datetime, *, accept: bool = False) -> State:
+def open_state(
+    paths: PathsConfig,
+    opener: Opener,
+    now: datetime,
+    *,
+    accept: bool = False,
+    override: str = OVERRIDE,
+) -> State:
     """Open what is there, mend what a crash left, and refuse what nobody may have done.
 
-    `accept` takes a state that contradicts itself as it is, and has the log say so. Raises
+    A refusal names the command `override`, which calls this with `accept`: that takes a state that contradicts itself as it is, and has the log say so. Raises
     KeyRefused, StateRefused, UnsafeFile.
     """
     vault_file = LockedVault.open(str(paths.vault_path)).unlock(opener)
-    heads = _heads(paths, vault_file, accept=accept)
+    heads, no_heads = _heads(paths, vault_file)
     signer = _signer(paths)
     audit = _audit_log(paths, signer, heads)
     kept = heads.vault if heads else None
     replay = Replay(vault_file, audit.signed_head.vault_head, kept)
     contradictions = tuple(_contradictions(paths, vault_file, audit, heads, replay))
+    if no_heads:
+        contradictions += (no_heads,)
     if contradictions and not accept:
-        raise StateRefused(_refusal(contradictions))
+        raise StateRefused(_refusal(contradictions, override))
     events = [*replay.recovered(), *_torn(vault_file)]
     if contradictions:
         note = "; ".join(contradictions)
@@ -183,15 +196,17 @@ class Replay:
                 yield replace(with_head(record.event, head), recovered=True)
 
 
-def _heads(paths: PathsConfig, vault_file: VaultFile, *, accept: bool) -> Heads | None:
+def _heads(paths: PathsConfig, vault_file: VaultFile) -> tuple[Heads | None, str]:
+    """The heads, or why there are none."""
     try:
-        return read_heads(str(paths.heads_path), vault_file.data_key)
+        return read_heads(str(paths.heads_path), vault_file.data_key), ""
     except FileNotFoundError:
-        return None
-    except StateRefused:
-        if accept:
-            return None
-        raise
+        return None, (
+            f"{paths.heads_path} is missing, which says where vault and log ended. "
+            "Without it a cut of both can't be told from a normal end"
+        )
+    except StateRefused as error:
+        return None, error.message
 
 
 def _signer(paths: PathsConfig) -> AuditSigner:
@@ -236,10 +251,6 @@ def _contradictions(
             "put in its place. What was written since is lost"
         )
     if heads is None:
-        yield (
-            f"{paths.heads_path} is missing, which says where vault and log ended. "
-            "Without it a cut of both can't be told from a normal end"
-        )
         return
     if heads.vault.seq > vault_file.head.seq:
         yield (
@@ -259,11 +270,11 @@ def _contradictions(
         yield f"entry {heads.audit_seq} of the audit log isn't the one that was there before"
 
 
-def _refusal(contradictions: tuple[str, ...]) -> str:
+def _refusal(contradictions: tuple[str, ...], override: str) -> str:
     found = "; ".join(contradictions)
     return (
-        f"{found}. Nothing was changed. Restore vault, audit log and heads from one backup; or "
-        f"take the state as it is, which the log will say, with: jarvis-secretsd accept-state"
+        f"{found}. Nothing was changed. Restore vault, audit log and heads from one backup; or take "
+        f"the state as it is, which the log will say, with: {override}"
     )
 
 
