@@ -52,8 +52,9 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `tell_ready` is called once peers can connect.
 
-    `override` is the command that takes a state that contradicts itself. `show_code` None: there is no terminal, so a first start makes no recovery code. Raises
-    StartRefused before anything is served, SyncFailed when the disk failed while serving.
+    `override` is the command that takes a state that contradicts itself. `show_code` None: there is
+    no terminal, so a first start makes no recovery code. Raises StartRefused before anything is
+    served, SyncFailed when the disk failed while serving.
     """
     self_test()
     notifier = Notifier.from_environ(environ, os.getpid())

@@ -130,8 +130,8 @@ def open_state(
 ) -> State:
     """Open what is there, mend what a crash left, and refuse what nobody may have done.
 
-    A refusal names the command `override`, which calls this with `accept`: that takes a state that contradicts itself as it is, and has the log say so. Raises
-    KeyRefused, StateRefused, UnsafeFile.
+    A refusal names the command `override`, which calls this with `accept`: that takes a state that
+    contradicts itself as it is, and has the log say so. Raises KeyRefused, StateRefused, ...
     """
     vault_file = LockedVault.open(str(paths.vault_path)).unlock(opener)
     heads, no_heads = _heads(paths, vault_file)
@@ -273,8 +273,8 @@ def _contradictions(
 def _refusal(contradictions: tuple[str, ...], override: str) -> str:
     found = "; ".join(contradictions)
     return (
-        f"{found}. Nothing was changed. Restore vault, audit log and heads from one backup; or take "
-        f"the state as it is, which the log will say, with: {override}"
+        f"{found}. Nothing was changed. Restore vault, audit log and heads from one backup; or "
+        f"take the state as it is, which the log will say, with: {override}"
     )
 
 

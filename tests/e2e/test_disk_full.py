@@ -150,7 +150,7 @@ def small_disk(make_daemon: MakeDaemon) -> Iterator[DaemonProcess]:
 
 @pytest.mark.root("mounts a small disk")
 def test_no_secret_leaves_a_full_disk_without_its_entry(small_disk: DaemonProcess) -> None:
-    """The disk fills up and is cleared, again and again: as many entries as answers, no half line."""
+    """The disk fills up and is cleared, again and again: an entry an answer, no half line."""
     filler, given, refused = small_disk.state / "filler", 0, 0
     with Caller(small_disk) as caller:
         caller.ask("put", name="a", value=SECRET)

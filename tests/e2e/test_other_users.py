@@ -315,10 +315,11 @@ def test_strangers_are_summed_up_by_their_true_uid(
     clock.write_text("+61")
     assert ask_once(daemon, "http over unix", Person(DAEMON), "admin", "list").outcome == "ok"
     summaries = entries_of(daemon, op="refused")
-    assert {(one.get("uid"), one["rule"], one["count"]) for one in summaries} == {
-        (STRANGER, "stranger", TRIES),
-        (None, "stranger", TRIES),
-    }
+    counts = {(one.get("uid"), one["rule"]): one["count"] for one in summaries}
+    assert counts.pop((STRANGER, "stranger")) == TRIES
+    # one that had gone before it was accepted may not have been heard at all
+    assert 0 < counts.pop((None, "stranger")) <= TRIES
+    assert counts == {}
     assert len(summaries) == 2
 
 

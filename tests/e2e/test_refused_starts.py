@@ -117,6 +117,10 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
     "another installation's log": (bring("others", LOG, SIGN_KEY), r"audit log .* is gone"),
     "no heads": (lose(HEADS), "heads is missing"),
     "heads of another vault": (bring("others", HEADS), "written for another vault"),
+    "another installation's vault with its key": (
+        bring("others", VAULT, KEY),
+        "written for another vault",
+    ),
     "heads that were altered": (flip(HEADS, 0), "was damaged, altered"),
 }
 """Vault, log and heads that speak against each other, and what is said."""
@@ -137,7 +141,6 @@ UNMENDABLE: dict[str, tuple[Damage, str]] = {
     "only a key": (lose(VAULT, LOG, HEADS), "there is no vault"),
     "no signing key": (lose(SIGN_KEY), "audit.sign.key, which signs the audit log, is missing"),
     "another signing key": (bring("others", SIGN_KEY), "is signed by the key"),
-    "another installation's vault with its key": (bring("others", VAULT, KEY), "another vault"),
     "no log and no heads": (lose(LOG, HEADS), "is missing with all that could tell"),
     "a record that was altered": (flip(VAULT, 1), "vault.json, line 2"),
     "a header that was altered": (flip(VAULT, 0), "vault.json"),
