@@ -129,6 +129,7 @@ verify` exits with before the next start, and whether the change is there."""
 
 
 @needs("strace")
+@pytest.mark.root("only root can trace a process that isn't dumpable")
 @pytest.mark.parametrize(("call", "number", "verdict", "is_there"), KILL_POINTS)
 def test_a_kill_at_each_step_of_a_write_leaves_all_of_it_or_nothing(
     make_daemon: MakeDaemon, call: str, number: int, verdict: int, is_there: bool
