@@ -14,8 +14,10 @@ from typing import cast
 
 from jarvis_secretsd.daemon import app
 from jarvis_secretsd.daemon.auditlog import AuditLog
+from jarvis_secretsd.daemon.config import LoggingConfig
 from jarvis_secretsd.daemon.devmode import dev_config
 from jarvis_secretsd.daemon.listeners import open_listeners
+from jarvis_secretsd.daemon.logs import configure_logs
 from jarvis_secretsd.daemon.policyfile import load_policy
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.domain.audit import Event, VaultHead
@@ -40,6 +42,7 @@ class NullAudit:
 
 def serve_daemon(*, audited: bool) -> None:
     """The daemon of `--dev`, its log exchanged for a null journal unless it is `audited`."""
+    configure_logs(LoggingConfig(level="error"), sys.stderr, os.environ)
     setup = dev_config(os.environ, os.geteuid())
     for directory in setup.directories:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

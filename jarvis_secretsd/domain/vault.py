@@ -187,8 +187,10 @@ def _with_version(before: Secret | None, put: VersionPut, seq: int) -> Secret:
     """The secret after `put`. What was deleted, and what is past its grace, is let go."""
     kept: tuple[Version, ...] = ()
     if before is not None and before.is_live:
-        superseded = replace(before.current, until=put.previous_until)
-        kept = tuple(_still_kept((*before.versions[:-1], superseded), put.care, put.at))
+        kept = (*before.versions[:-1], replace(before.current, until=put.previous_until))
+        oldest = kept[0].until
+        if oldest is not None and oldest <= put.at:  # else a put would look at every version
+            kept = tuple(_still_kept(kept, put.care, put.at))
     version = Version(put.kid, put.number, put.value, put.at, seq)
     return Secret(put.name, put.care, (*kept, version), put.number, seq)
 
