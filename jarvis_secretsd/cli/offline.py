@@ -53,7 +53,8 @@ def opened(
         )
     with ExitStack() as stack:
         stack.callback(VaultLock(paths.lock_path).release)
-        state = open_state(paths, bring(), Clock().now(), accept=accept)
+        override = operator.override()
+        state = open_state(paths, bring(), Clock().now(), accept=accept, override=override)
         stack.enter_context(closing(state))
         yield state, Clock(state.time).now()
 

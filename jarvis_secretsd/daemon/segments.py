@@ -30,7 +30,7 @@ from jarvis_secretsd.domain.auditreading import (
     read_signature,
 )
 from jarvis_secretsd.domain.verification import Verifier, last_signed
-from jarvis_secretsd.errors import StateRefused, StorageFailed
+from jarvis_secretsd.errors import StateRefused, StorageFailed, UnsafeFile
 
 MAX_TAIL = 64 * 1024 * 1024
 """Where the last whole turn must be found: unsynced turns are bounded far below this."""
@@ -178,6 +178,10 @@ def _read_segment(path: str) -> Segment | None:
         line = next(read_lines(path), b"")
     except FileNotFoundError:  # logrotate renamed it since it was listed
         return None
+    except (UnsafeFile, StorageFailed):
+        if ".aside-" in path:  # it lay in the log's place, and needn't be a file
+            return None
+        raise
     try:
         return Segment(path, read_opening(line.removesuffix(b"\n"))) if line else None
     except Broken:

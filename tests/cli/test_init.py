@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,10 +218,10 @@ def test_root_itself_is_told_what_its_being_admin_means(house: Household) -> Non
 
 
 @pytest.mark.root
-def test_a_daemon_of_another_user_serves_and_lets_the_admin_in(
+def test_a_daemon_of_another_user_finds_everything_its_own(
     house: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With --user everything is that user's, `check` looks as that user, and has nothing to say."""
+    """With --user everything is that user's, `check` looks as that user, and bars nobody."""
     monkeypatch.setenv("SUDO_UID", str(PERSON_UID))
     assert house.init("--user", str(DAEMON_UID)).status == DaemonExit.OK
     assert mode_of(house.state) == f"{DAEMON_UID}:{DAEMON_UID} 0700"
@@ -228,6 +229,37 @@ def test_a_daemon_of_another_user_serves_and_lets_the_admin_in(
     assert ended.status == DaemonExit.OK, ended.lines
     assert ended.lines[0].startswith(f"checked as {DAEMON_UID};")
     assert not any("can't" in line for line in ended.lines)
+
+
+@pytest.mark.root
+def test_a_daemon_starts_on_what_init_wrote(
+    house: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its own user it makes its vault and listens, and the person may connect and is admin."""
+    monkeypatch.setenv("SUDO_UID", str(PERSON_UID))
+    house.init("--user", str(DAEMON_UID))
+    command = [*PROGRAM, "--config", str(house.config_path)]
+    ask = "from jarvis_secretsd.cli.user import main; main()"
+    environment = {"JARVIS_SECRETS_SOCKET": str(house.socket), "JARVIS_CLIENT_ID": "admin"}
+    with subprocess.Popen(
+        command, cwd="/", stderr=subprocess.PIPE, **as_user(DAEMON_UID)
+    ) as daemon:
+        assert daemon.stderr is not None
+        while b"listening" not in (line := daemon.stderr.readline()):
+            assert line, "the daemon ended"
+        assert "the daemon is running" in house.command("check").lines[0]
+        asked = subprocess.run(
+            [sys.executable, "-c", ask, "can", "read", "any_name"],
+            check=False,
+            capture_output=True,
+            env=environment,
+            cwd="/",
+            **as_user(PERSON_UID),
+        )
+        daemon.terminate()
+        daemon.stderr.read()
+    assert asked.returncode == 0, asked.stderr
+    assert daemon.returncode == 0
 
 
 @pytest.mark.root

@@ -278,8 +278,9 @@ def test_openssl_can_check_a_signature(log: AuditLog, path: str, tmp_path: Path)
     (tmp_path / "key.pem").write_bytes(public_to_pem(SIGNER.public_key))
     (tmp_path / "text").write_text(text)
     (tmp_path / "signature").write_bytes(base64.b64decode(line["sig"]))
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key.pem", "-rawin"]
     subprocess.run(
-        "openssl pkeyutl -verify -pubin -inkey key.pem -rawin -in text -sigfile signature".split(),
+        [*command, "-in", "text", "-sigfile", "signature"],
         cwd=tmp_path,
         check=True,
         capture_output=True,

@@ -83,7 +83,7 @@ def test_a_trusted_file_may_be_read_by_others(path: Path, mode: int) -> None:
 def test_a_trusted_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
     """The refusal says how to take the right away."""
     path.chmod(mode)
-    with pytest.raises(UnsafeFile, match="chmod go-w '.*a file'"):
+    with pytest.raises(UnsafeFile, match=r"chmod go-w '.*a file'"):
         files.read_trusted(path, LIMIT)
 
 
@@ -202,9 +202,9 @@ def test_a_directory_that_others_can_write_is_refused(home: Path, mode: int, bel
     (home / "open" / "ours").mkdir(0o700, parents=True)
     path = made(home / "open" / below, 0o600)
     (home / "open").chmod(mode)
-    with pytest.raises(UnsafeFile, match="chmod go-w .*open$"):
+    with pytest.raises(UnsafeFile, match=r"chmod go-w .*open$"):
         files.read_private(path, LIMIT)
-    with pytest.raises(UnsafeFile, match="chmod go-w .*open$"):
+    with pytest.raises(UnsafeFile, match=r"chmod go-w .*open$"):
         files.replace_private(path, b"new")
     assert path.read_bytes() == b"old"
 
@@ -218,7 +218,8 @@ def test_a_sticky_directory_is_no_danger(home: Path) -> None:
 
 def test_our_own_links_on_the_way_are_followed(home: Path) -> None:
     """Absolute or relative, with dots or without, they lead to the same file."""
-    (home / "real" / "deep").mkdir(0o700, parents=True)
+    (home / "real").mkdir(0o700)
+    (home / "real" / "deep").mkdir(0o700)
     made(home / "real" / "deep" / "file", 0o600)
     (home / "absolute").symlink_to(home / "real")
     (home / "relative").symlink_to("absolute/../real/./deep")
