@@ -146,8 +146,9 @@ def is_terminal() -> bool:
 
 
 def remark(text: str) -> None:
-    """Print a line about what is done to stderr, where no pipe takes it for the result."""
-    print(f"jarvis-secretsd: {printable(text)}", file=sys.stderr)
+    """Print what is said about a command to stderr, each of its lines as a line of its own."""
+    for line in text.splitlines():
+        print(f"jarvis-secretsd: {printable(line)}", file=sys.stderr)
 
 
 def _remember(context: click.Context, option: click.Parameter, said: Path | bool | None) -> None:

@@ -213,7 +213,7 @@ def test_a_loss_is_on_record_and_reported(daemon: DaemonProcess, lose: Disturban
 def test_what_lies_in_the_logs_place_is_set_aside(
     daemon: DaemonProcess, intrude: Disturbance
 ) -> None:
-    """It is neither written to nor lost, an entry says where it is, and nothing of ours is lost."""
+    """It is neither written to nor lost, an entry says where it is, and no later start minds it."""
     reader = Reader(daemon)
     reader.read()
     intrude(daemon.audit_path)
@@ -225,6 +225,8 @@ def test_what_lies_in_the_logs_place_is_set_aside(
     if intrude is put_a_link:
         assert (daemon.state / "elsewhere").read_text() == "theirs\n"
     assert logged_reads(daemon) == reader.answers
+    daemon.kill()
+    daemon.start()
     assert_intact(daemon)
 
 
