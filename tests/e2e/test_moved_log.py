@@ -312,7 +312,8 @@ def test_copytruncate_under_load_loses_nothing_unnoticed(daemon: DaemonProcess) 
     lost = reader.answers - logged_reads(daemon)
     verdict = verify(daemon, "--from", "1")
     assert lost >= 0
-    assert verdict.status == (INCOMPLETE if lost else INTACT), (lost, verdict)
+    # a copy that caught half a turn is a finding too, also where nothing was lost
+    assert verdict.status in ({INCOMPLETE} if lost else {INTACT, INCOMPLETE}), (lost, verdict)
 
 
 PLANS_LOGROTATE = """\

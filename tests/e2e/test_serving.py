@@ -190,6 +190,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+@pytest.mark.root("only root sees the descriptors of a process that isn't dumpable")
 def test_without_descriptors_it_neither_spins_nor_stops(serving: DaemonProcess) -> None:
     """Peers wait in the kernel, who is here is served, and the log takes entries."""
     with serving.connect() as here:
