@@ -163,7 +163,8 @@ class AuditLog:
                 self._turns.clear()
                 return
             self._ready(now, vault)
-        raise StorageFailed(f"{self.path}: another program goes on writing to it; stop that")
+        if self._turns:
+            raise StorageFailed(f"{self.path}: another program goes on writing to it; stop that")
 
     def _append(
         self, journal: Journal, now: datetime, events: Sequence[Event], vault: VaultHead
@@ -245,9 +246,11 @@ class AuditLog:
         """Cut off what others appended; our last turn is written again if it lies behind that."""
         line = self.signed_head.line() + b"\n"
         ends_whole = journal.tail(len(line)) == line
-        turn = self._forget() if self._turns and not ends_whole else None
-        self._cut(journal, turn.size if turn else journal.size)
-        if turn:
+        if ends_whole or not self._turns:
+            self._cut(journal, journal.size)
+        else:
+            self._cut(journal, self._turns[-1].size)
+            turn = self._forget()
             self._append(journal, turn.time, turn.events, turn.vault)
 
     def _cut(self, journal: Journal, keep: int) -> None:

@@ -14,7 +14,13 @@ from jarvis_secretsd.daemon import files, segments
 from jarvis_secretsd.daemon.journal import Journal
 from jarvis_secretsd.daemon.keys import verify_signature
 from jarvis_secretsd.domain.audit import MAX_LINE_BYTES, KnownHead, SignedHead, Signer
-from jarvis_secretsd.domain.auditreading import Broken, CheckSignature, OpeningEntry, read_opening
+from jarvis_secretsd.domain.auditreading import (
+    Broken,
+    CheckSignature,
+    OpeningEntry,
+    is_signed,
+    read_opening,
+)
 from jarvis_secretsd.errors import StateRefused, UnsafeFile
 
 
@@ -108,6 +114,11 @@ def _continued(path: str, found: str, signer: Signer, known: KnownHead | None) -
     newest = _newest(path, signer, known)
     standing = _read_rotated(newest[0], newest[1], found, signer) if newest else None
     if known and (standing is None or known.signed.seq > standing.signed.seq):
+        if not is_signed(known.signed, known.log_id, _checker(signer)):
+            raise StateRefused(
+                f"{path} is {found}, and where it ended was not signed by the key at hand, "
+                f"{signer.key_id}. Restore the log and its key together"
+            )
         return Standing(known.log_id, known.signed, Origin.KNOWN, None, found)
     return standing
 

@@ -29,7 +29,7 @@ from jarvis_secretsd.domain.auditreading import (
     read_opening,
     read_signature,
 )
-from jarvis_secretsd.domain.verification import Verifier, last_signed
+from jarvis_secretsd.domain.verification import MAX_UNSYNCED_TURNS, Verifier, last_signed
 from jarvis_secretsd.errors import StateRefused, StorageFailed, UnsafeFile
 
 MAX_TAIL = 64 * 1024 * 1024
@@ -125,7 +125,7 @@ def end_of(journal: Journal, log_id: str, key_id: str, check: CheckSignature) ->
 
 def end_of_lines(path: str, log_id: str, key_id: str, check: CheckSignature) -> SignedHead | None:
     """As `end_of`, for a segment that can only be read forwards."""
-    turns: deque[list[bytes]] = deque([[]], maxlen=3)
+    turns: deque[list[bytes]] = deque([[]], maxlen=MAX_UNSYNCED_TURNS + 2)
     dropped = 0
     for line in read_lines(path):
         if not line.endswith(b"\n"):

@@ -213,7 +213,7 @@ class Verifier:
         if fault:
             self._findings.add(Verdict.TAMPERED, fault)
         self._unsigned = 0
-        self._signed = signed
+        self._signed, self._seq = signed, signed.seq
         self._recent.append(signed)
         self._testimony.hear_signature(signed)
 
@@ -246,7 +246,7 @@ def last_signed(
     can leave a part of a turn, with its signature, so the turn before a signature is read too.
     """
     marks = [place for place, line in enumerate(lines) if is_signature(line)]
-    for start, end in zip((*marks[-2::-1], None), reversed(marks), strict=False):
+    for start, end in reversed(list(zip((None, *marks), marks, strict=False))):
         if start is None and not whole:
             return None
         verifier = Verifier(check, key_id)

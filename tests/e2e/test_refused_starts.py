@@ -114,7 +114,6 @@ CONTRADICTIONS: dict[str, tuple[Damage, str]] = {
     "an older log and an older vault": (bring("older", LOG, VAULT), "records were cut off"),
     "no log": (lose(LOG), r"audit log .* is gone"),
     "an empty log": (lambda state: os.truncate(state / LOG, 0), r"audit log .* is gone"),
-    "another installation's log": (bring("others", LOG, SIGN_KEY), r"audit log .* is gone"),
     "no heads": (lose(HEADS), "heads is missing"),
     "heads of another vault": (bring("others", HEADS), "written for another vault"),
     "another installation's vault with its key": (
@@ -141,6 +140,7 @@ UNMENDABLE: dict[str, tuple[Damage, str]] = {
     "only a key": (lose(VAULT, LOG, HEADS), "there is no vault"),
     "no signing key": (lose(SIGN_KEY), "audit.sign.key, which signs the audit log, is missing"),
     "another signing key": (bring("others", SIGN_KEY), "is signed by the key"),
+    "another installation's log with its key": (bring("others", LOG, SIGN_KEY), "is foreign"),
     "no log and no heads": (lose(LOG, HEADS), "is missing with all that could tell"),
     "a record that was altered": (flip(VAULT, 1), "vault.json, line 2"),
     "a header that was altered": (flip(VAULT, 0), "vault.json"),
