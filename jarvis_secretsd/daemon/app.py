@@ -184,8 +184,8 @@ class Daemon:
         return self._loop
 
     def conclude(self) -> None:
-        """Say in the log that we stop, and keep where vault and log end."""
-        self._record("stop", None)
+        """Say in the log what was refused of late and that we stop; keep where both files end."""
+        self._record("stop", None, *map(Act, self._service.refusals.close()))
         self._housekeeper.write_heads()
 
     def health(self, secrets_count: int) -> HealthStatus:
@@ -245,9 +245,10 @@ class Daemon:
             remedy=denial.remedy,
         )
 
-    def _record(self, op: str, note: str | None) -> None:
+    def _record(self, op: str, note: str | None, *before: Act) -> None:
         turn = Turn(self._state.vault, self._clock.now())
-        turn.witness((Act(Event(op=op, outcome=Outcome.RECORDED, note=note)),))
+        told = Act(Event(op=op, outcome=Outcome.RECORDED, note=note))
+        turn.witness((*before, told))
         self._ledger.commit(turn)
         self._housekeeper.after_commit(turn)
 

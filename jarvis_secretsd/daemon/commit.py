@@ -118,7 +118,28 @@ class Ledger:
         self._refused = 0
 
     def commit(self, turn: Turn) -> None:
-        """Make the turn durable and release its replies. After SyncFailed the process must end."""
+        """Make the turn durable and release its replies. After SyncFailed the process must end.
+
+        The first turn after a trouble has an entry that says how many were refused.
+        """
+        if turn.acts and self.trouble is not None:
+            turn.witness((self._resumption(),))
+        self._try(turn)
+
+    def probe(self, now: datetime) -> None:
+        """Try, while in trouble, whether the disk takes an entry again; the entry says so."""
+        turn = Turn(self.vault, now)
+        turn.witness((self._resumption(),))
+        self._try(turn)
+
+    def sync_audit(self) -> None:
+        """Make durable what interval mode left open. Raises SyncFailed."""
+        self._audit.sync()
+
+    def _resumption(self) -> Act:
+        return Act(Event(op="resumed", outcome=Outcome.ALLOWED, count=self._refused))
+
+    def _try(self, turn: Turn) -> None:
         try:
             heads = self._append_changes(turn)
         except (StorageFull, StorageFailed) as error:
@@ -134,17 +155,6 @@ class Ledger:
         if turn.acts:
             self.trouble, self._refused = None, 0
         turn.keep()
-
-    def probe(self, now: datetime) -> None:
-        """Try, while in trouble, whether the disk takes an entry again; the entry says so."""
-        turn = Turn(self.vault, now)
-        event = Event(op="resumed", outcome=Outcome.ALLOWED, count=self._refused)
-        turn.witness((Act(event),))
-        self.commit(turn)
-
-    def sync_audit(self) -> None:
-        """Make durable what interval mode left open. Raises SyncFailed."""
-        self._audit.sync()
 
     def _refuse(self, turn: Turn, error: StorageFull | StorageFailed, reason: Reason) -> None:
         self.trouble = Reason.STORAGE_FULL if isinstance(error, StorageFull) else reason

@@ -71,6 +71,10 @@ class Refusals:
         """What the minute brought, once it is over (or the clock was set back); then a new one."""
         if self._since is None or self._since <= now < self._since + WINDOW:
             return ()
+        return self.close()
+
+    def close(self) -> tuple[Event, ...]:
+        """What the minute has brought so far, and the end of it: for a daemon that stops."""
         events = tuple(
             Event(uid=uid, op=SUMMARY_OP, outcome=Outcome.DENIED, rule=why.value, count=count)
             for (uid, why), count in self._counts.items()

@@ -107,10 +107,12 @@ def accepted_hosts(rules: WireRules) -> frozenset[str] | None:
 
 def check(head: Head, hosts: frozenset[str] | None) -> None:
     """Raise Refused unless this head may be looked at. What a browser sends is refused first."""
-    _check_origin(head, hosts)
+    if not _BROWSER.isdisjoint(head.fields):
+        raise _foreign("a request with the headers of a browser is not answered")
     if not _SINGLE.isdisjoint(head.repeated):
         once = b", ".join(sorted(_SINGLE)).decode()
         raise malformed(f"each of these headers may be sent once: {once}")
+    _check_host(head, hosts)
     if head.version not in ("1.1", "1.0"):
         raise malformed("only HTTP/1.1 and HTTP/1.0 are spoken here")
     if head.upgrades:
@@ -135,9 +137,7 @@ def malformed(reason: str) -> Refused:
     return Refused(400, _invalid(reason))
 
 
-def _check_origin(head: Head, hosts: frozenset[str] | None) -> None:
-    if not _BROWSER.isdisjoint(head.fields):
-        raise _foreign("a request with the headers of a browser is not answered")
+def _check_host(head: Head, hosts: frozenset[str] | None) -> None:
     host = head.fields.get(b"host")
     if host is None and head.version != "1.0":
         raise malformed("HTTP/1.1 needs a Host header")

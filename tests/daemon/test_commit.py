@@ -204,6 +204,18 @@ def test_service_resumes_when_the_disk_takes_an_entry() -> None:
     assert (disk.events[-1].op, disk.events[-1].count) == ("resumed", 2)
 
 
+def test_a_turn_that_ends_the_trouble_says_how_many_were_refused() -> None:
+    """Also where a request finds out before the probe does."""
+    disk = Disk()
+    disk.fail["log write"] = StorageFull("full")
+    ledger = committed(disk, act())
+    disk.fail.clear()
+    turn = Turn(ledger.vault, NOW)
+    turn.add(Answer(DONE, (act(),)), disk)
+    ledger.commit(turn)
+    assert [(event.op, event.count) for event in disk.events] == [("get", None), ("resumed", 1)]
+
+
 @pytest.mark.parametrize("where", ["vault sync", "log sync", "vault rewind"])
 def test_a_failed_sync_ends_the_process_and_releases_nothing(where: str) -> None:
     """What the disk holds is unknown then, so nobody is told anything."""
