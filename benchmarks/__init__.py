@@ -1,0 +1,1 @@
+"""What the daemon does per second, measured on the machine at hand."""
