@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("JARVIS_TEST_ROOT") == "1",
         help="run the tests marked `root` too, and fail if any test was skipped",
     )
+    parser.addoption("--no-skips", action="store_true", help="fail if any test was skipped")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +60,7 @@ def pytest_runtest_call() -> Iterator[None]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     passed = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-    if session.config.getoption("--run-root") and passed and _skipped(session.config):
+    if _must_not_skip(session.config) and passed and _skipped(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -71,12 +72,16 @@ def pytest_terminal_summary(
         terminalreporter.section(f"left out: {len(left_out)} (run them with --run-root as uid 0)")
     for item in left_out:
         terminalreporter.line(f"{item.nodeid}: {_reason(item)}")
-    if config.getoption("--run-root") and (skipped := _skipped(config)):
-        terminalreporter.section(f"failed: {skipped} skipped, and --run-root allows none", red=True)
+    if _must_not_skip(config) and (skipped := _skipped(config)):
+        terminalreporter.section(f"failed: {skipped} skipped, and none may be here", red=True)
 
 
 def _mode_of_temporary_directory() -> int:
     return stat.S_IMODE(os.stat(tempfile.gettempdir()).st_mode)
+
+
+def _must_not_skip(config: pytest.Config) -> bool:
+    return bool(config.getoption("--run-root") or config.getoption("--no-skips"))
 
 
 def _skipped(config: pytest.Config) -> int:

@@ -73,3 +73,11 @@ def test_a_skipped_test_fails_a_run_as_root(run: pytest.Pytester) -> None:
     result = run.runpytest_subprocess("-p", "tests.conftest", "--run-root")
     result.stdout.fnmatch_lines(["*failed: 1 skipped*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_no_skip_passes_where_none_may_be(run: pytest.Pytester) -> None:
+    """With `--no-skips`, which anybody can give, a skipped test fails the run."""
+    run.makepyfile(SKIPPING)
+    result = run.runpytest_subprocess("--no-skips", "-p", "tests.conftest")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*failed: 1 skipped*"])

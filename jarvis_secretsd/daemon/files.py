@@ -91,15 +91,6 @@ def replace_chunks(path: AnyPath, chunks: Iterable[bytes], mode: int = 0o600) ->
         return descriptor
 
 
-def sync_directory(path: AnyPath) -> None:
-    """Make the names in a directory durable. Raises SyncFailed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _sync(descriptor, path)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def opened_parent(path: AnyPath) -> Iterator[tuple[int, str]]:
     """The descriptor of the file's directory, and the file's name in it, after checking the way.

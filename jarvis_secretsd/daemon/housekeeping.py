@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import structlog
 
@@ -10,8 +11,8 @@ from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.startup import State
-from jarvis_secretsd.domain.refusals import SUMMARY_OP
 from jarvis_secretsd.domain.service import INTERNAL, Service
+from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull
 from jarvis_secretsd.messages import Failure, Reload, Reply, Request
 
@@ -66,7 +67,9 @@ class Housekeeper:
 
     def before_commit(self, turn: Turn) -> None:
         """Add to the turn what the time has brought."""
-        turn.witness(self._service.summaries(turn.now))
+        summaries = self._service.summaries(turn.now)
+        turn.witness(summaries)
+        _log_summaries(summaries)
         if self._hung_up:
             self._hung_up = False
             self._reopen_log(turn)
@@ -77,7 +80,6 @@ class Housekeeper:
     def after_commit(self, turn: Turn) -> None:
         """Do the chores that are due, and plan those that this turn made necessary."""
         monotonic = self._clock.monotonic()
-        _log_summaries(turn)
         if turn.acts:
             self._heads_at = self._heads_at or self._written_heads + HEADS_SECS
             if self._sync_secs is not None:
@@ -134,9 +136,7 @@ class _ReloadLog:
             log.info("policy reloaded")
 
 
-def _log_summaries(turn: Turn) -> None:
+def _log_summaries(summaries: Sequence[Act]) -> None:
     """Log how many requests of a uid were refused without a line of their own."""
-    for act in turn.acts:
-        event = act.event
-        if event.op == SUMMARY_OP:
-            log.warning("refused", uid=event.uid, why=event.rule, count=event.count)
+    for act in summaries:
+        log.warning("refused", uid=act.event.uid, why=act.event.rule, count=act.event.count)

@@ -13,9 +13,6 @@ from jarvis_secretsd.domain.audit import Event, Outcome
 
 WINDOW = timedelta(minutes=1)
 
-SUMMARY_OP = "refused"
-"""The operation of a summary's entry."""
-
 MAX_UIDS = 1024
 """Uids counted apart; further ones share a count, since a user namespace can bring 65,536."""
 
@@ -76,7 +73,7 @@ class Refusals:
     def close(self) -> tuple[Event, ...]:
         """What the minute has brought so far, and the end of it: for a daemon that stops."""
         events = tuple(
-            Event(uid=uid, op=SUMMARY_OP, outcome=Outcome.DENIED, rule=why.value, count=count)
+            Event(uid=uid, op="refused", outcome=Outcome.DENIED, rule=why.value, count=count)
             for (uid, why), count in self._counts.items()
         )
         self._since = None

@@ -88,11 +88,6 @@ class Conversation:
         self._is_fed_out = True
         self._look_ahead()
 
-    def close(self) -> None:
-        """Take no more requests; those that were taken are still answered."""
-        self._ahead = None
-        self._is_over = True
-
     def take(self, limit: int) -> list[Request | Failure]:
         """At most `limit` requests, each to be given its `reply`, in this order.
 

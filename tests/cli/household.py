@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -166,3 +169,19 @@ def on_terminal(*arguments: str, typed: Sequence[str] = ()) -> tuple[int, str]:
     finally:
         os.close(ours)
     return process.wait(20), shown.decode()
+
+
+@contextmanager
+def furnished(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Household]:
+    """A sound household with a vault, in a directory that every user may enter."""
+    home = Path(tempfile.mkdtemp(prefix="jarvis-"))
+    home.chmod(0o755)
+    found = new_household(home, capfd, monkeypatch)
+    found.init()
+    found.found()
+    try:
+        yield found
+    finally:
+        shutil.rmtree(home)

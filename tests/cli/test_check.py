@@ -6,16 +6,14 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from jarvis_secretsd.cli.operator import DaemonExit
 from jarvis_secretsd.daemon.keys import AuditSigner, new_master_key, public_to_pem
 from jarvis_secretsd.daemon.lock import VaultLock
-from tests.cli.household import Household, listing, new_household
+from tests.cli.household import Household, furnished, listing
 
 OTHER_UID = 61_003
 DAEMON_UID = 61_001
@@ -27,14 +25,9 @@ Break = Callable[[Household], object]
 def house(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Household]:
-    """A sound household with a vault, in a directory that every user may enter."""
-    home = Path(tempfile.mkdtemp(prefix="jarvis-"))
-    home.chmod(0o755)
-    found = new_household(home, capfd, monkeypatch)
-    found.init()
-    found.found()
-    yield found
-    shutil.rmtree(home)
+    """A sound household with a vault."""
+    with furnished(capfd, monkeypatch) as found:
+        yield found
 
 
 def errors(house: Household) -> list[str]:

@@ -8,9 +8,7 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +20,7 @@ from jarvis_secretsd.daemon.lock import VaultLock
 from jarvis_secretsd.daemon.startup import open_state
 from jarvis_secretsd.daemon.vaultlines import MAX_SLOTS
 from jarvis_secretsd.errors import ConfigurationError, StorageFailed
-from tests.cli.household import NOW, Household, listing, new_household, on_terminal, put
+from tests.cli.household import NOW, Household, furnished, listing, on_terminal, put
 
 SECRETS = {"db/main": b"battery staple", "postgres_password": b"correct horse"}
 CODE = re.compile(r"(?:[0-9A-Z]{4}-){8}[0-9A-Z]{4}")
@@ -33,14 +31,9 @@ OTHER_UID = 61_001
 def house(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Household]:
-    """A household with a vault, in a directory that every user may enter."""
-    home = Path(tempfile.mkdtemp(prefix="jarvis-"))
-    home.chmod(0o755)
-    found = new_household(home, capfd, monkeypatch)
-    found.init()
-    found.found()
-    yield found
-    shutil.rmtree(home)
+    """A sound household with a vault."""
+    with furnished(capfd, monkeypatch) as found:
+        yield found
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

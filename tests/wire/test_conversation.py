@@ -174,17 +174,6 @@ def test_an_end_before_anything_is_an_end() -> None:
     assert not conversation.backlog
 
 
-def test_closing_takes_no_more_and_answers_what_was_taken() -> None:
-    """How the daemon stops: what is in flight is finished, nothing new begins."""
-    conversation = Conversation(UNIX)
-    conversation.feed(get("/healthz") * 3)
-    (asked,) = conversation.take(1)
-    conversation.close()
-    assert (conversation.closing, conversation.backlog, conversation.unanswered) == (True, False, 1)
-    conversation.reply(answer(asked))
-    assert len(responses(conversation.output())) == 1
-
-
 def test_nothing_is_taken_in_behind_the_last_request() -> None:
     """Input to a closing conversation is ignored, so it costs no memory."""
     conversation = Conversation(UNIX)
