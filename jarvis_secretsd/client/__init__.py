@@ -1,6 +1,7 @@
 """The library that programs import: `get_secret(name)`, or a `SecretsClient` of their own.
 
-It imports neither the command line nor anything that seals; what it raises is in `errors`.
+It imports neither the command line nor anything that seals, and what speaks with the daemon only
+with the first question. What it raises is in `errors`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jarvis_secretsd.client.errors import (
     DaemonUnreachable,
     SecretNotFound,
     SecretsClientError,
+    UntrustedDaemon,
 )
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "SecretNotFound",
     "SecretsClient",
     "SecretsClientError",
+    "UntrustedDaemon",
     "get_secret",
 ]
 

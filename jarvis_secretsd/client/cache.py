@@ -1,42 +1,79 @@
-"""Values that were fetched a moment ago. Pure: the clocks are arguments."""
+"""Values that were fetched a moment ago. Pure: the clocks are arguments, both in seconds."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from jarvis_secretsd.messages import Found
-from jarvis_secretsd.values import SecretName, SecretValue
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jarvis_secretsd.messages import Found
+    from jarvis_secretsd.values import SecretName, SecretValue
 
 OVERDUE_TTL = 30.0
 """Seconds for a value that is past its `expires_at`: its successor may come at any moment."""
+
+RECHECK = 1.0
+"""Seconds that a stale value is given without asking again: a daemon that is down costs each
+question its timeout."""
 
 MAX_ENTRIES = 1024
 """More names than any program asks for by itself; a loop over made-up names stays bounded."""
 
 
 class Cache:
-    """Current values by name, none for longer than `ttl` seconds nor past its `expires_at`."""
+    """Current values by name, none for longer than `ttl` seconds nor past its `expires_at`.
 
-    def __init__(self, ttl: float) -> None:
+    For `max_stale` seconds after that a value can be given all the same, to who has no better one.
+    """
+
+    def __init__(self, ttl: float, max_stale: float = 0.0) -> None:
         self._ttl = ttl
-        self._entries: dict[SecretName, tuple[SecretValue, float]] = {}
+        self._max_stale = max_stale
+        self._entries: dict[SecretName, _Entry] = {}
+        self.generation = 0
 
     def find(self, name: SecretName, now: float) -> SecretValue | None:
         """The value, if it is fresh at `now` on the monotonic clock."""
-        value, until = self._entries.get(name, (None, 0.0))
-        return value if now < until else None
+        entry = self._entries.get(name)
+        return entry.value if entry is not None and now < entry.until else None
 
-    def keep(self, found: Found, now: float, wall: datetime) -> None:
-        """Remember what was fetched at `now`; `wall` is the same moment on the wall clock."""
+    def find_stale(self, name: SecretName, now: float) -> SecretValue | None:
+        """The value, if it isn't stale for too long; it counts as fresh for `RECHECK` seconds."""
+        entry = self._entries.get(name)
+        if entry is None or now >= entry.end:
+            return None
+        entry.until = min(now + RECHECK, entry.end)
+        return entry.value
+
+    def keep(self, found: Found, now: float, wall: datetime, generation: int) -> None:
+        """Remember what was fetched at `now`; `wall` is the same moment on the wall clock.
+
+        What was asked for in an earlier `generation`, before a `forget`, may be old: not kept.
+        """
+        if generation != self.generation:
+            return
         if len(self._entries) >= MAX_ENTRIES:
             self._entries.clear()
         until_due = (found.expires_at - wall).total_seconds()
-        lifetime = min(self._ttl, until_due if until_due > 0 else OVERDUE_TTL)
-        self._entries[found.name] = (found.value, now + lifetime)
+        until = now + min(self._ttl, until_due if until_due > 0 else OVERDUE_TTL)
+        self._entries[found.name] = _Entry(found.value, until, until + self._max_stale)
 
     def forget(self, name: SecretName | None = None) -> None:
         """Drop one name, or all."""
+        self.generation += 1
         if name is None:
             self._entries.clear()
         else:
             self._entries.pop(name, None)
+
+
+class _Entry:
+    """A value, fresh before `until` and of use before `end`, both on the monotonic clock."""
+
+    __slots__ = ("end", "until", "value")
+
+    def __init__(self, value: SecretValue, until: float, end: float) -> None:
+        self.value = value
+        self.until = until
+        self.end = end

@@ -2,60 +2,49 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from threading import RLock
-from types import TracebackType
-from typing import Self, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from jarvis_secretsd import messages as m
 from jarvis_secretsd.client.address import find_address
 from jarvis_secretsd.client.cache import Cache
-from jarvis_secretsd.client.connection import Connection
-from jarvis_secretsd.client.errors import (
-    BadRequest,
-    ConnectionLost,
-    DaemonUnreachable,
-    SecretsClientError,
-    error_of,
-)
-from jarvis_secretsd.errors import MalformedInput, TooLarge
-from jarvis_secretsd.values import (
-    BearerToken,
-    ClientId,
-    Kid,
-    Kind,
-    SecretName,
-    SecretValue,
-)
-from jarvis_secretsd.wire.codec import decode_reply, encode_request
-from jarvis_secretsd.wire.frames import pack
-from jarvis_secretsd.wire.table import TABLE
+from jarvis_secretsd.client.errors import BadRequest, DaemonUnreachable
+from jarvis_secretsd.client.flights import Flights
+from jarvis_secretsd.values import BearerToken, ClientId, Kid, Kind, SecretName, SecretValue
 
-CLIENT_VARIABLE = "JARVIS_CLIENT_ID"
-TOKEN_FILE_VARIABLE = "JARVIS_SECRETS_TOKEN_FILE"
+if TYPE_CHECKING:
+    from types import TracebackType
 
-R = TypeVar("R", bound=m.Result)
+    from jarvis_secretsd import messages as m
+    from jarvis_secretsd.client.errors import SecretsClientError
+    from jarvis_secretsd.client.session import Session
+
+    R = TypeVar("R", bound=m.Result)
+
 S = TypeVar("S")
 T = TypeVar("T")
 
-_REPEATABLE = m.Health | m.WhoAmI | m.Get | m.List | m.Can | m.TokenList | m.AuditHead
-"""What changes nothing, so that asking twice is asking once."""
+CLIENT_VARIABLE = "JARVIS_CLIENT_ID"
+TOKEN_FILE_VARIABLE = "JARVIS_SECRETS_TOKEN_FILE"
+UID_VARIABLE = "JARVIS_SECRETS_UID"
+WAIT_VARIABLE = "JARVIS_SECRETS_WAIT"
 
 
 class SecretsClient:
     """Asks the daemon for secrets. Every method raises SecretsClientError or one of its kinds.
 
     What isn't given comes from the environment: JARVIS_SECRETS_SOCKET or JARVIS_SECRETS_URL,
-    JARVIS_CLIENT_ID, JARVIS_SECRETS_TOKEN_FILE. `timeout` in seconds bounds each answer. A value of
-    `get` is cached for `cache_ttl` seconds (0: never), though not past its `expires_at`. Nothing is
-    connected before the first question. Threads may share a client; a forked child gets its own
-    connection.
+    JARVIS_CLIENT_ID, JARVIS_SECRETS_TOKEN_FILE, JARVIS_SECRETS_UID (the user that may hold the port
+    of a URL beside root and the caller), JARVIS_SECRETS_WAIT. Nothing is connected before the first
+    question. Threads may share a client; a forked child gets its own connection.
+
+    All times are seconds. `timeout` bounds each answer. `wait` is how long a daemon that isn't
+    there yet is waited for. A value of `get` is cached for `cache_ttl` (0: never), though not past
+    its `expires_at`; for `max_stale` after that it is still given while no daemon can be reached.
     """
 
     def __init__(
@@ -66,17 +55,24 @@ class SecretsClient:
         token: str | None = None,
         *,
         timeout: float = 5.0,
+        wait: float | None = None,
         cache_ttl: float = 300.0,
+        max_stale: float = 0.0,
+        daemon_uid: int | None = None,
         allow_remote: bool = False,
     ) -> None:
-        self._address = find_address(socket_path, url, os.environ, allow_remote=allow_remote)
-        claim = client_id or os.environ.get(CLIENT_VARIABLE)
+        environ = os.environ
+        self._address = find_address(socket_path, url, environ, allow_remote=allow_remote)
+        claim = client_id or environ.get(CLIENT_VARIABLE)
         self._claim = _valid(ClientId, claim) if claim else None
-        self._token = BearerToken(token) if token else _token_from_file()
+        self._token = BearerToken(token) if token else _token_from_file(environ)
+        self._daemon_uid = _uid_from(environ) if daemon_uid is None else daemon_uid
         self._timeout = timeout
-        self._cache = Cache(cache_ttl)
-        self._connection: Connection | None = None
-        self._lock = RLock()
+        self._wait = _wait_from(environ) if wait is None else wait
+        self._cache = Cache(cache_ttl, max_stale)
+        self._flights = Flights()
+        self._asking: Session | None = None
+        self._lock = Lock()
         _living.add(self)
 
     def get(self, name: str, kid: str | None = None) -> str:
@@ -95,7 +91,8 @@ class SecretsClient:
 
     def fetch(self, name: str, kid: str | None = None) -> m.Found:
         """The secret with its kid, version and `expires_at`, asked anew."""
-        return self.ask(_get(name, kid), m.Found)
+        version = None if kid is None else _valid(Kid, kid)
+        return self._session().get(_valid(SecretName, name), version)
 
     def put(
         self,
@@ -113,48 +110,34 @@ class SecretsClient:
         `expect_kid` is the kid that must be current, "" that the name must not exist. After
         ConnectionLost it may have been stored or not.
         """
-        text, encoding = _encoded(value)
-        asked = m.Put(
+        whole = None if value is None else _valid(_whole, value)
+        return self._session().put(
             _valid(SecretName, name),
-            text,
-            encoding="base64" if encoding else None,
+            whole,
             kind=kind,
             rotation_days=rotation_days,
             grace_days=grace_days,
             auto_rotate=auto_rotate,
             expect_kid=expect_kid,
         )
-        return self.ask(asked, m.Stored)
 
     def list(self) -> tuple[m.Listed, ...]:
         """Every secret that the client may read, by name."""
-        page = self.ask(m.List(), m.Listing)
-        secrets = list(page.secrets)
-        while page.next is not None:
-            page = self.ask(m.List(after=page.next), m.Listing)
-            secrets += page.secrets
-        return tuple(secrets)
+        return self._session().list()
 
     def call(self, operation: m.Operation) -> m.Result:
         """What any operation gives, for programs that don't check types."""
-        row = next(row for row in TABLE if row.operation is type(operation))
-        return self.ask(operation, row.result)
+        return self._session().call(operation)
 
     def ask(self, operation: m.Operation, result: type[R]) -> R:
         """What one operation gives, as the result that it has (`wire.table`)."""
-        (reply,) = self._exchange((operation,), result)
-        if isinstance(reply, m.Failure):
-            raise error_of(reply)
-        return reply
+        return self._session().ask(operation, result)
 
     def ask_all(
         self, operations: Sequence[m.Operation], result: type[R]
     ) -> tuple[R | SecretsClientError, ...]:
         """What each operation gives, in one go and in order; a refusal stands in its place."""
-        replies = self._exchange(operations, result)
-        return tuple(
-            error_of(reply) if isinstance(reply, m.Failure) else reply for reply in replies
-        )
+        return self._session().ask_all(operations, result)
 
     def forget(self, name: str | None = None) -> None:
         """Drop what is cached of one name, or of all: the next `get` asks the daemon."""
@@ -162,9 +145,9 @@ class SecretsClient:
 
     def close(self) -> None:
         """Hang up and forget. The client can still be used; it connects anew."""
-        with self._lock:
-            self._hang_up()
-            self._cache.forget()
+        if self._asking is not None:
+            self._asking.close()
+        self._cache.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -178,65 +161,55 @@ class SecretsClient:
         self.close()
 
     def _value(self, name: str, kid: str | None) -> SecretValue:
-        asked = _get(name, kid)
         if kid is not None:
-            return self.ask(asked, m.Found).value
-        with self._lock:  # many threads that miss at once are one question
-            cached = self._cache.find(asked.name, time.monotonic())
-            if cached is not None:
-                return cached
-            found = self.ask(asked, m.Found)
-            self._cache.keep(found, time.monotonic(), datetime.now(UTC))
-            return found.value
+            return self.fetch(name, kid).value
+        valid = _valid(SecretName, name)
+        cached = self._cache.find(valid, time.monotonic())
+        if cached is not None:
+            return cached
+        # Who asks after a `forget` doesn't take the answer to a question from before it.
+        key = (valid, self._cache.generation)
+        return self._flights.share(key, lambda: self._fetched(*key))
 
-    def _exchange(
-        self, operations: Sequence[m.Operation], result: type[R]
-    ) -> tuple[R | m.Failure, ...]:
-        requests = [self._frame(operation) for operation in operations]
-        repeatable = all(isinstance(operation, _REPEATABLE) for operation in operations)
+    def _fetched(self, name: SecretName, generation: int) -> SecretValue:
+        try:
+            found = self._session().get(name)
+        except DaemonUnreachable as error:
+            stale = self._cache.find_stale(name, time.monotonic())
+            if stale is None:
+                raise
+            _tell_stale(name, error)
+            return stale
+        self._cache.keep(found, time.monotonic(), datetime.now(UTC), generation)
+        return found.value
+
+    def _session(self) -> Session:
         with self._lock:
-            try:
-                bodies = self._converse(requests)
-            except ConnectionLost:
-                if not repeatable:
-                    raise
-                bodies = self._converse(requests)
-            finally:
-                if not repeatable:
-                    self._cache.forget()
-        try:
-            return tuple(decode_reply(body, result) for body in bodies)
-        except MalformedInput as error:
-            self.close()
-            raise DaemonUnreachable(f"what answers at {self._address} is not the daemon") from error
+            if self._asking is None:
+                self._asking = self._new_session()
+            return self._asking
 
-    def _converse(self, requests: Sequence[bytes]) -> Sequence[bytes]:
-        if self._connection is None or self._connection.is_stale():
-            self._hang_up()
-            self._connection = Connection(self._address, self._timeout)
-        try:
-            return self._connection.converse(requests)
-        except BaseException:  # an answer may still come, and would be taken for the next one's
-            self._hang_up()
-            raise
+    def _new_session(self) -> Session:
+        # Not before the first question: what it imports takes longer than all that is above.
+        from jarvis_secretsd.client.session import Session  # noqa: PLC0415
 
-    def _frame(self, operation: m.Operation) -> bytes:
-        try:
-            return pack(encode_request(operation, self._claim, self._token))
-        except TooLarge:
-            raise BadRequest(
-                "too_large", "this text is too large once it is escaped; put it as bytes"
-            ) from None
-
-    def _hang_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        return Session(
+            self._address,
+            self._claim,
+            self._token,
+            daemon_uid=self._daemon_uid,
+            timeout=self._timeout,
+            wait=self._wait,
+            changed=self._cache.forget,
+        )
 
     def _be_a_child(self) -> None:
-        """After a fork: the connection is the parent's, the lock perhaps a thread's left behind."""
-        self._lock = RLock()
-        self._hang_up()
+        """After a fork: the connection is the parent's, a lock perhaps a thread's left behind."""
+        if self._asking is not None:
+            self._asking.abandon()
+            self._asking = None
+        self._lock = Lock()
+        self._flights = Flights()
 
 
 _living: weakref.WeakSet[SecretsClient] = weakref.WeakSet()
@@ -250,10 +223,6 @@ def _be_children() -> None:
 os.register_at_fork(after_in_child=_be_children)
 
 
-def _get(name: str, kid: str | None) -> m.Get:
-    return m.Get(_valid(SecretName, name), None if kid is None else _valid(Kid, kid))
-
-
 def _valid(kind: Callable[[S], T], raw: S) -> T:
     try:
         return kind(raw)
@@ -261,22 +230,54 @@ def _valid(kind: Callable[[S], T], raw: S) -> T:
         raise BadRequest("invalid_request", str(error)) from None
 
 
-def _encoded(value: str | bytes | None) -> tuple[str | None, bool]:
-    """The value as it stands in a request, and whether that is base64."""
-    if value is None:
-        return None, False
+def _whole(value: str | bytes) -> SecretValue:
     if isinstance(value, bytes):
-        whole = _valid(SecretValue, value)
-        return base64.b64encode(whole.reveal()).decode(), True
-    return _valid(SecretValue.from_text, value).reveal_text(), False
+        return SecretValue(value, is_text=False)
+    return SecretValue.from_text(value)
 
 
-def _token_from_file() -> BearerToken | None:
-    path = os.environ.get(TOKEN_FILE_VARIABLE)
+def _tell_stale(name: SecretName, error: DaemonUnreachable) -> None:
+    import logging  # noqa: PLC0415  # only who lives through an outage pays for it
+
+    logging.getLogger("jarvis_secretsd.client").warning(
+        "giving a stale value of %s: %s", name, error.message
+    )
+
+
+def _uid_from(environ: Mapping[str, str]) -> int | None:
+    said = environ.get(UID_VARIABLE)
+    if not said:
+        return None
+    from jarvis_secretsd.client.owner import uid_from  # noqa: PLC0415  # only for who says so
+
+    try:
+        return uid_from(said)
+    except ValueError as error:
+        raise BadRequest("invalid_request", f"{UID_VARIABLE}: {error}") from None
+
+
+def _wait_from(environ: Mapping[str, str]) -> float:
+    said = environ.get(WAIT_VARIABLE)
+    if not said:
+        return 0.0
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise BadRequest(
+            "invalid_request", f"{WAIT_VARIABLE} is a number of seconds, like 30, not {said!r}"
+        )
+    return seconds
+
+
+def _token_from_file(environ: Mapping[str, str]) -> BearerToken | None:
+    path = environ.get(TOKEN_FILE_VARIABLE)
     if not path:
         return None
     try:
-        return BearerToken(Path(path).read_text(encoding="ascii").strip())
+        with open(path, encoding="ascii") as file:
+            return BearerToken(file.read().strip())
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not ASCII"
         raise BadRequest(

@@ -8,8 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from jarvis_secretsd.client.address import Address, UnixAddress
-from jarvis_secretsd.client.diagnosis import cannot_connect
+from jarvis_secretsd.client.address import Address, TcpAddress, UnixAddress
 from jarvis_secretsd.client.errors import ConnectionLost, DaemonUnreachable
 from jarvis_secretsd.errors import TooLarge
 from jarvis_secretsd.wire.frames import Frames
@@ -28,6 +27,7 @@ class Connection:
         self._address = address
         self._timeout = timeout
         self._frames = Frames()
+        self._is_trusted = not (isinstance(address, TcpAddress) and address.is_loopback)
         self._socket = _connect(address, timeout)
 
     def is_stale(self) -> bool:
@@ -40,6 +40,18 @@ class Connection:
         except OSError:
             pass
         return True
+
+    def check_owner(self, daemon_uid: int | None) -> None:
+        """Raises UntrustedDaemon where the port is neither root's, ours, nor `daemon_uid`'s.
+
+        A Unix socket is as trustworthy as its directory. Of a remote host nobody can tell, and who
+        allowed one was told so.
+        """
+        if not self._is_trusted:
+            from jarvis_secretsd.client.owner import check_owner  # noqa: PLC0415  # TCP's alone
+
+            check_owner(self._socket, daemon_uid, self._timeout)
+            self._is_trusted = True
 
     def converse(self, requests: Sequence[bytes]) -> list[bytes]:
         """The bodies of the replies to these frames, in order, each within the timeout."""
@@ -96,13 +108,14 @@ def _connect(address: Address, timeout: float) -> socket.socket:
         except ConnectionRefusedError:
             return _open(address, timeout)
     except OSError as error:
+        from jarvis_secretsd.client.diagnosis import cannot_connect  # noqa: PLC0415  # on failure
+
         raise cannot_connect(address, error) from None
 
 
 def _open(address: Address, timeout: float) -> socket.socket:
     if not isinstance(address, UnixAddress):
-        # Nothing here asks a proxy. Who listens on the port isn't checked either, so far: that
-        # belongs here, after the connect and before a token or a value is sent.
+        # Nothing here asks a proxy.
         connected = socket.create_connection((address.host, address.port), timeout)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connected

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from grp import getgrgid
 from pathlib import Path
+from pwd import getpwuid
 
 from jarvis_secretsd.client.address import Address, UnixAddress
-from jarvis_secretsd.client.errors import DaemonUnreachable
+from jarvis_secretsd.client.errors import DaemonUnreachable, NoDaemon
 
 
 def cannot_connect(address: Address, error: OSError) -> DaemonUnreachable:
     """What went wrong at this address, and what to do about it."""
-    return DaemonUnreachable(f"can't reach the daemon at {address}: {_why(address, error)}")
+    is_absent = isinstance(error, FileNotFoundError | ConnectionRefusedError)
+    kind = NoDaemon if is_absent else DaemonUnreachable
+    return kind(f"can't reach the daemon at {address}: {_why(address, error)}")
 
 
 def _why(address: Address, error: OSError) -> str:
@@ -38,9 +42,6 @@ def _who_may(path: Path) -> str:
 
 
 def _permissions(path: Path, group_bit: int, act: str) -> str:
-    from grp import getgrgid  # noqa: PLC0415  # only a program that fails pays for these
-    from pwd import getpwuid  # noqa: PLC0415
-
     found = path.stat()
     try:
         user, owner = getpwuid(os.geteuid()).pw_name, getpwuid(found.st_uid).pw_name

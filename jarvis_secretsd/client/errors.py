@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from jarvis_secretsd.errors import Reason
-from jarvis_secretsd.messages import Failure
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jarvis_secretsd.errors import Reason
+    from jarvis_secretsd.messages import Failure
 
 
 class SecretsClientError(Exception):
@@ -44,6 +47,14 @@ class DaemonUnreachable(SecretsClientError):
 
     def __init__(self, message: str) -> None:
         super().__init__("unreachable", message)
+
+
+class NoDaemon(DaemonUnreachable):
+    """Nothing listens there yet, or any more: to wait may help."""
+
+
+class UntrustedDaemon(DaemonUnreachable):
+    """Somebody listens on the port who may not be told a secret; nothing was sent to him."""
 
 
 class ConnectionLost(DaemonUnreachable):

@@ -13,9 +13,8 @@ from itertools import count
 from typing import Final
 
 from jarvis_secretsd.domain.peer import Peer, Transport
-
-NO_ID = 2**32 - 1
-"""`(uid_t) -1`, which SO_PEERCRED shows for a socket that has no peer of the kernel's knowing."""
+from jarvis_secretsd.wire import sockdiag
+from jarvis_secretsd.wire.sockdiag import NO_ID, Ends
 
 SO_PEERGROUPS: Final = 59
 SO_NETNS_COOKIE: Final = 71
@@ -25,27 +24,6 @@ MAX_GROUP_BYTES = 1024
 """256 groups, the most that socket.getsockopt takes. A peer in more is known by its uid alone."""
 
 _UCRED = struct.Struct("iII")
-
-NETLINK_SOCK_DIAG: Final = 4
-SOCK_DIAG_BY_FAMILY: Final = 20
-NLM_F_REQUEST: Final = 1
-TCP_ESTABLISHED: Final = 1
-
-_HEADER = struct.Struct("=IHHII")
-"""nlmsghdr (netlink(7)): length, type, flags, sequence number, port id."""
-
-_QUERY = struct.Struct("=BBBxI36sI8s")
-"""inet_diag_req_v2 (sock_diag(7)): family, protocol, extension, states, ends, interface, cookie."""
-
-_ENDS = struct.Struct("!HH16s16s")
-"""The ends in it: source port, destination port, source address, destination address."""
-
-_ROW = struct.Struct("=BBxx36s24xII")
-"""inet_diag_msg (sock_diag(7)): family, state, ends, uid, inode."""
-
-_ANY_COOKIE = b"\xff" * 8
-_MAPPED = b"\0" * 10 + b"\xff\xff"
-_ROW_BYTES = 4096
 
 
 def unix_peer(sock: socket.socket) -> Peer | None:
@@ -84,7 +62,9 @@ class SockDiag:
     """
 
     def __init__(self, listener: socket.socket) -> None:
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
+        self._netlink = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_DGRAM, sockdiag.NETLINK_SOCK_DIAG
+        )
         self._netlink.setblocking(False)  # the kernel answers before send returns
         self._loopback = socket.if_nametoindex("lo")
         self._is_blind = _network_of(self._netlink) != _network_of(listener)
@@ -103,7 +83,7 @@ class SockDiag:
         except (OSError, struct.error, ValueError):
             uid = None
         else:
-            if lives != bytes([TCP_ESTABLISHED]):
+            if lives != bytes([sockdiag.TCP_ESTABLISHED]):
                 uid = None
         return Peer(Transport.TCP, uid)
 
@@ -115,62 +95,27 @@ class SockDiag:
         if self._is_blind:
             return None
         far, near = sock.getpeername(), sock.getsockname()
-        source, destination = _packed(far[0]), _packed(near[0])
-        if len(source) != len(destination) or not _is_loopback(source):
+        ends = Ends(far[1], near[1], _packed(far[0]), _packed(near[0]))
+        if len(ends.source) != len(ends.destination) or not sockdiag.is_loopback(ends.source):
             return None
-        row = self._row(_ENDS.pack(far[1], near[1], source, destination), len(source))
-        if row is None:
-            return None
-        family, state, ends, uid, inode = _ROW.unpack_from(row, _HEADER.size)
-        *ports, row_source, row_destination = _ENDS.unpack(ends)
-        is_exact = (
-            ports == [far[1], near[1]]
-            and _plain(row_source, family) == source
-            and _plain(row_destination, family) == destination
-        )
-        return uid if is_exact and state == TCP_ESTABLISHED and inode and uid != NO_ID else None
-
-    def _row(self, ends: bytes, address_bytes: int) -> bytes | None:
-        """The kernel's answer to one question; None if that is an error."""
-        family = socket.AF_INET if address_bytes == 4 else socket.AF_INET6
-        states = 1 << TCP_ESTABLISHED
         sequence = next(self._sequence) & 0xFFFFFFFF
-        self._netlink.send(
-            _HEADER.pack(
-                _HEADER.size + _QUERY.size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, sequence, 0
-            )
-            + _QUERY.pack(family, socket.IPPROTO_TCP, 0, states, ends, self._loopback, _ANY_COOKIE)
-        )
+        self._netlink.send(sockdiag.question(ends, self._loopback, sequence))
         while True:
-            answer, (sender, _) = self._netlink.recvfrom(_ROW_BYTES)
-            length, kind, _, number, _ = _HEADER.unpack_from(answer)
-            if sender == 0 and number == sequence:
-                is_row = kind == SOCK_DIAG_BY_FAMILY and length == len(answer)
-                return answer if is_row else None
+            answer, (sender, _) = self._netlink.recvfrom(sockdiag.MAX_ANSWER_BYTES)
+            if sender == 0 and sockdiag.is_answer(answer, sequence):
+                return sockdiag.owner(answer, ends)
 
 
 def is_loopback(host: str) -> bool:
     """Can only this machine have this address? `host` as getpeername shows it."""
-    return _is_loopback(_packed(host))
-
-
-def _is_loopback(address: bytes) -> bool:
-    return address[0] == 127 if len(address) == 4 else address == b"\0" * 15 + b"\1"
+    return sockdiag.is_loopback(_packed(host))
 
 
 def _packed(host: str) -> bytes:
     """The address as 4 or 16 bytes; an IPv4 address in IPv6 clothes is the IPv4 address."""
     if ":" not in host:
         return socket.inet_pton(socket.AF_INET, host)
-    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    return _plain(packed, socket.AF_INET6)
-
-
-def _plain(address: bytes, family: int) -> bytes:
-    """The 4 or 16 bytes that count, of the 16 that an address of this family is written in."""
-    if family == socket.AF_INET:
-        return address[:4]
-    return address[12:] if address.startswith(_MAPPED) else address
+    return sockdiag.plain(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]))
 
 
 def _network_of(sock: socket.socket) -> bytes | None:

@@ -23,7 +23,6 @@ from jarvis_secretsd.messages import (
 from jarvis_secretsd.values import BearerToken, ClientId
 from jarvis_secretsd.wire.shapes import (
     ENCODER,
-    FRAME,
     MAX_ID_BYTES,
     STRANGER,
     FoundText,
@@ -34,6 +33,7 @@ from jarvis_secretsd.wire.shapes import (
     Success,
     answer_decoder,
     body_decoder,
+    frame_decoder,
     frame_type,
 )
 
@@ -70,7 +70,7 @@ def decode_request(body: bytes) -> Asked:
     A list without `limit` gets that of a page, because a frame can't hold any number of names.
     """
     try:
-        frame = FRAME.decode(body)
+        frame = frame_decoder().decode(body)
         _check_id(frame.id)
         operation = frame.operation()
     except _FAULTS as fault:

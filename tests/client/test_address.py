@@ -11,8 +11,8 @@ from jarvis_secretsd.client.address import (
     TcpAddress,
     UnixAddress,
     find_address,
-    parse_url,
 )
+from jarvis_secretsd.client.url import parse_url
 
 SOCKET = {"JARVIS_SECRETS_SOCKET": "/s"}
 URL = {"JARVIS_SECRETS_URL": "http://127.0.0.1:1"}

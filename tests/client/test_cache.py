@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.client import AccessDenied, SecretNotFound, SecretsClient
-from jarvis_secretsd.client.cache import MAX_ENTRIES, OVERDUE_TTL, Cache
+from jarvis_secretsd.client.cache import MAX_ENTRIES, OVERDUE_TTL, RECHECK, Cache
 from jarvis_secretsd.values import NEVER, Kid, SecretName, SecretValue
 from tests.client.fake_daemon import FakeDaemon
 
@@ -30,7 +30,7 @@ def _found(due: datetime = NEVER, name: SecretName = NAME) -> m.Found:
 def test_nothing_outlives_its_ttl_nor_its_due_time(ttl: float, due: timedelta, age: float) -> None:
     """A value is found while younger than ttl and than its due time (30 s once that is past)."""
     cache = Cache(ttl)
-    cache.keep(_found(WALL + due), 1000.0, WALL)
+    cache.keep(_found(WALL + due), 1000.0, WALL, cache.generation)
     seconds = due.total_seconds()
     lifetime = min(ttl, seconds if seconds > 0 else OVERDUE_TTL)
     fresh = cache.find(NAME, 1000.0 + age) is not None
@@ -40,16 +40,46 @@ def test_nothing_outlives_its_ttl_nor_its_due_time(ttl: float, due: timedelta, a
 def test_the_wall_clock_does_not_age_a_value() -> None:
     """Only the monotonic clock counts after the fetch: a wall clock that steps changes nothing."""
     cache = Cache(60)
-    cache.keep(_found(WALL + timedelta(hours=1)), 0.0, WALL)
+    cache.keep(_found(WALL + timedelta(hours=1)), 0.0, WALL, cache.generation)
     assert cache.find(NAME, 59.9) is not None
     assert cache.find(NAME, 60.0) is None
+
+
+def test_what_was_asked_before_a_forget_is_not_kept() -> None:
+    """An answer that was on its way when the name was forgotten may be the old one."""
+    cache = Cache(60)
+    asked_in = cache.generation
+    cache.forget(NAME)
+    cache.keep(_found(), 0.0, WALL, asked_in)
+    assert cache.find(NAME, 1.0) is None
+
+
+def test_a_stale_value_has_an_end() -> None:
+    """It is given until its bound, each time for a moment without asking, and never after."""
+    cache = Cache(60, max_stale=10)
+    cache.keep(_found(), 0.0, WALL, cache.generation)
+    assert cache.find(NAME, 65.0) is None
+    assert cache.find_stale(NAME, 65.0) == SecretValue(b"x")
+    assert cache.find(NAME, 65.0 + RECHECK - 0.01) is not None
+    assert cache.find(NAME, 65.0 + RECHECK) is None
+    assert cache.find_stale(NAME, 69.9) is not None
+    assert cache.find(NAME, 69.99) is not None
+    assert cache.find(NAME, 70.0) is None
+    assert cache.find_stale(NAME, 70.0) is None
+
+
+def test_nothing_is_stale_by_default() -> None:
+    """A cache that was told nothing of staleness has none."""
+    cache = Cache(60)
+    cache.keep(_found(), 0.0, WALL, cache.generation)
+    assert cache.find_stale(NAME, 60.0) is None
 
 
 def test_names_without_end_do_not_fill_memory() -> None:
     """However many names are asked for, a bounded number is kept."""
     cache = Cache(60)
     for number in range(3 * MAX_ENTRIES):
-        cache.keep(_found(name=SecretName(f"n{number}")), 0.0, WALL)
+        cache.keep(_found(name=SecretName(f"n{number}")), 0.0, WALL, cache.generation)
     kept = sum(
         cache.find(SecretName(f"n{number}"), 1.0) is not None for number in range(3 * MAX_ENTRIES)
     )

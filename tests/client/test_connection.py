@@ -260,12 +260,3 @@ def test_the_connection_does_not_outlive_an_exec(client: SecretsClient, fake: Fa
     without = subprocess.check_output([sys.executable, "-c", listing], close_fds=False)
     assert with_connection == without
     assert fake.asked
-
-
-def test_the_client_is_cheap_to_import() -> None:
-    """A program that asks for a secret loads no command line, no crypto, no YAML, no HTTP."""
-    program = "import sys, jarvis_secretsd.client; print(*sys.modules)"
-    loaded = set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
-    heavy = {"click", "rich", "yaml", "nacl", "cryptography", "httptools", "asyncio", "structlog"}
-    assert not loaded & heavy
-    assert "jarvis_secretsd.wire.codec" in loaded

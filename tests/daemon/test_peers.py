@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from jarvis_secretsd.daemon import peers
 from jarvis_secretsd.daemon.peers import SockDiag, is_loopback, unix_peer
 from jarvis_secretsd.domain.peer import Peer, Transport
+from jarvis_secretsd.wire import sockdiag
 
 PYTHON = "/usr/bin/python3"
 """Every user can run it; the scripts below need the standard library only."""
@@ -118,7 +119,7 @@ def patched(row: bytes, place: int, data: bytes) -> bytes:
 
 
 KERNEL, SOMEBODY = (0, 0), (4711, 0)
-ROW = struct.pack("=H", peers.SOCK_DIAG_BY_FAMILY)
+ROW = struct.pack("=H", sockdiag.SOCK_DIAG_BY_FAMILY)
 NLMSG_ERROR = struct.pack("=H", 2)
 
 

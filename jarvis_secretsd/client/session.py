@@ -1,0 +1,209 @@
+"""Asking the daemon: messages out, messages in, over one connection that is made when needed.
+
+Imported with a program's first question and not before: the messages and their codec take longer to
+import than all the rest of the client.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Sequence
+from threading import RLock
+from typing import TypeVar
+
+from jarvis_secretsd import messages as m
+from jarvis_secretsd.client.address import Address
+from jarvis_secretsd.client.connection import Connection
+from jarvis_secretsd.client.errors import (
+    BadRequest,
+    ConnectionLost,
+    DaemonUnreachable,
+    NoDaemon,
+    SecretsClientError,
+    error_of,
+)
+from jarvis_secretsd.errors import MalformedInput, TooLarge
+from jarvis_secretsd.values import BearerToken, ClientId, Kid, Kind, SecretName, SecretValue
+from jarvis_secretsd.wire.codec import decode_reply, encode_request
+from jarvis_secretsd.wire.frames import pack
+from jarvis_secretsd.wire.table import TABLE
+
+R = TypeVar("R", bound=m.Result)
+
+_REPEATABLE = m.Health | m.WhoAmI | m.Get | m.List | m.Can | m.TokenList | m.AuditHead
+"""What changes nothing, so that asking twice is asking once."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between two attempts to connect while waiting for a daemon; each pause doubles."""
+
+
+class Session:
+    """One connection's questions, one at a time. Threads may share it.
+
+    `timeout` and `wait` are seconds: for each answer, and for a daemon that isn't there yet.
+    `changed` is called after each question that may have changed something.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        claim: ClientId | None,
+        token: BearerToken | None,
+        *,
+        daemon_uid: int | None,
+        timeout: float,
+        wait: float,
+        changed: Callable[[], None],
+    ) -> None:
+        self._address = address
+        self._claim = claim
+        self._token = token
+        self._daemon_uid = daemon_uid
+        self._timeout = timeout
+        self._wait = wait
+        self._changed = changed
+        self._connection: Connection | None = None
+        self._lock = RLock()
+
+    def get(self, name: SecretName, kid: Kid | None = None) -> m.Found:
+        """The current version, or the one with this kid."""
+        return self.ask(m.Get(name, kid), m.Found)
+
+    def put(
+        self,
+        name: SecretName,
+        value: SecretValue | None,
+        *,
+        kind: Kind | None,
+        rotation_days: int | None,
+        grace_days: int | None,
+        auto_rotate: bool | None,
+        expect_kid: str | None,
+    ) -> m.Stored:
+        """Store a value, or have one generated."""
+        asked = m.Put(
+            name,
+            None if value is None else _text(value),
+            encoding=None if value is None or value.is_text else "base64",
+            kind=kind,
+            rotation_days=rotation_days,
+            grace_days=grace_days,
+            auto_rotate=auto_rotate,
+            expect_kid=expect_kid,
+        )
+        return self.ask(asked, m.Stored)
+
+    def list(self) -> tuple[m.Listed, ...]:
+        """Every secret that may be read, page by page."""
+        page = self.ask(m.List(), m.Listing)
+        secrets = [*page.secrets]
+        while page.next is not None:
+            page = self.ask(m.List(after=page.next), m.Listing)
+            secrets += page.secrets
+        return tuple(secrets)
+
+    def call(self, operation: m.Operation) -> m.Result:
+        """What an operation gives, as the result that it has on the wire."""
+        row = next(row for row in TABLE if row.operation is type(operation))
+        return self.ask(operation, row.result)
+
+    def ask(self, operation: m.Operation, result: type[R]) -> R:
+        """What one operation gives. Raises SecretsClientError."""
+        (reply,) = self._exchange((operation,), result)
+        if isinstance(reply, m.Failure):
+            raise error_of(reply)
+        return reply
+
+    def ask_all(
+        self, operations: Sequence[m.Operation], result: type[R]
+    ) -> tuple[R | SecretsClientError, ...]:
+        """What each operation gives, in order; a refusal stands in its place."""
+        replies = self._exchange(operations, result)
+        return tuple(
+            error_of(reply) if isinstance(reply, m.Failure) else reply for reply in replies
+        )
+
+    def close(self) -> None:
+        """Hang up. The next question connects anew."""
+        with self._lock:
+            self._hang_up()
+
+    def abandon(self) -> None:
+        """Let go of the connection, in a forked child: it and the lock are the parent's."""
+        self._hang_up()
+
+    def _exchange(
+        self, operations: Sequence[m.Operation], result: type[R]
+    ) -> tuple[R | m.Failure, ...]:
+        requests = [self._frame(operation) for operation in operations]
+        repeatable = all(isinstance(operation, _REPEATABLE) for operation in operations)
+        is_secret = self._token is not None or any(map(_holds_a_value, operations))
+        with self._lock:
+            try:
+                bodies = self._converse(requests, is_secret)
+            except ConnectionLost:
+                if not repeatable:
+                    raise
+                bodies = self._converse(requests, is_secret)
+            finally:
+                if not repeatable:
+                    self._changed()
+        try:
+            return tuple(decode_reply(body, result) for body in bodies)
+        except MalformedInput as error:
+            self.close()
+            raise DaemonUnreachable(f"what answers at {self._address} is not the daemon") from error
+
+    def _converse(self, requests: Sequence[bytes], is_secret: bool) -> Sequence[bytes]:
+        connection = self._connected()
+        try:
+            if is_secret:
+                connection.check_owner(self._daemon_uid)
+            return connection.converse(requests)
+        except BaseException:  # an answer may still come, and would be taken for the next one's
+            self._hang_up()
+            raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_stale():
+            self._hang_up()
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> Connection:
+        deadline = time.monotonic() + self._wait
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return Connection(self._address, self._timeout)
+            except NoDaemon:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _frame(self, operation: m.Operation) -> bytes:
+        try:
+            return pack(encode_request(operation, self._claim, self._token))
+        except TooLarge:
+            raise BadRequest(
+                "too_large", "this text is too large once it is escaped; put it as bytes"
+            ) from None
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _text(value: SecretValue) -> str:
+    """The value as it stands in a request."""
+    if value.is_text:
+        return value.reveal_text()
+    return base64.b64encode(value.reveal()).decode()
+
+
+def _holds_a_value(operation: m.Operation) -> bool:
+    return isinstance(operation, m.Put) and operation.value is not None
