@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Self
+
+TYPE_CHECKING = False  # as type checkers know it: importing typing would be a fifth of a client's
+if TYPE_CHECKING:
+    from typing import Self
 
 MAX_NAME_BYTES = 255
 """Room for any real name, and for one line of a log."""

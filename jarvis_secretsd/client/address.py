@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from jarvis_secretsd.client.errors import BadRequest
+
+TYPE_CHECKING = False  # see values.py
+if TYPE_CHECKING:
+    from jarvis_secretsd.client.url import Address
 
 DEFAULT_SOCKET = "/run/jarvis/secretsd.sock"
 
@@ -13,27 +16,10 @@ SOCKET_VARIABLE = "JARVIS_SECRETS_SOCKET"
 URL_VARIABLE = "JARVIS_SECRETS_URL"
 
 
-class UnixAddress(NamedTuple):
-    """A socket in the file system."""
+class UnixAddress(str):
+    """The path of a socket in the file system."""
 
-    path: str
-
-    def __str__(self) -> str:
-        return self.path
-
-
-class TcpAddress(NamedTuple):
-    """A host, as it is given to the resolver, and a port; `is_loopback`: only we have it."""
-
-    host: str
-    port: int
-    is_loopback: bool = True
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-Address = UnixAddress | TcpAddress
+    __slots__ = ()
 
 
 def find_address(
@@ -53,6 +39,6 @@ def find_address(
         socket_path, url = environ.get(SOCKET_VARIABLE), environ.get(URL_VARIABLE)
     if socket_path or not url:
         return UnixAddress(socket_path or DEFAULT_SOCKET)
-    from jarvis_secretsd.client.url import parse_url  # noqa: PLC0415  # costs who has no URL too
+    from jarvis_secretsd.client.url import parse_url  # noqa: PLC0415  # not for a socket
 
     return parse_url(url, allow_remote=allow_remote)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # see values.py
 if TYPE_CHECKING:
     from datetime import datetime
 

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
-from typing import TYPE_CHECKING, Self, TypeVar
 
 from jarvis_secretsd.client.address import find_address
 from jarvis_secretsd.client.cache import Cache
@@ -16,17 +15,18 @@ from jarvis_secretsd.client.errors import BadRequest, DaemonUnreachable
 from jarvis_secretsd.client.flights import Flights
 from jarvis_secretsd.values import BearerToken, ClientId, Kid, Kind, SecretName, SecretValue
 
+TYPE_CHECKING = False  # see values.py
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self, TypeVar
 
     from jarvis_secretsd import messages as m
     from jarvis_secretsd.client.errors import SecretsClientError
     from jarvis_secretsd.client.session import Session
 
     R = TypeVar("R", bound=m.Result)
-
-S = TypeVar("S")
-T = TypeVar("T")
+    S = TypeVar("S")
+    T = TypeVar("T")
 
 CLIENT_VARIABLE = "JARVIS_CLIENT_ID"
 TOKEN_FILE_VARIABLE = "JARVIS_SECRETS_TOKEN_FILE"

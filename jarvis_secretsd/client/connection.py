@@ -7,11 +7,15 @@ import struct
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from jarvis_secretsd.client.address import Address, TcpAddress, UnixAddress
+from jarvis_secretsd.client.address import UnixAddress
 from jarvis_secretsd.client.errors import ConnectionLost, DaemonUnreachable
 from jarvis_secretsd.errors import TooLarge
 from jarvis_secretsd.wire.frames import Frames
+
+if TYPE_CHECKING:
+    from jarvis_secretsd.client.url import Address
 
 READ_AHEAD = 64 * 1024
 """Bytes asked for at once; most replies are one read."""
@@ -27,7 +31,7 @@ class Connection:
         self._address = address
         self._timeout = timeout
         self._frames = Frames()
-        self._is_trusted = not (isinstance(address, TcpAddress) and address.is_loopback)
+        self._is_trusted = isinstance(address, UnixAddress) or not address.is_loopback
         self._socket = _connect(address, timeout)
 
     def is_stale(self) -> bool:
@@ -125,7 +129,7 @@ def _open(address: Address, timeout: float) -> socket.socket:
         # as long as a send may (unix(7)).
         wait = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000))
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
-        opened.connect(address.path)
+        opened.connect(address)
     except BaseException:
         opened.close()
         raise

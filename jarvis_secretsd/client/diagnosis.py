@@ -7,9 +7,13 @@ import stat
 from grp import getgrgid
 from pathlib import Path
 from pwd import getpwuid
+from typing import TYPE_CHECKING
 
-from jarvis_secretsd.client.address import Address, UnixAddress
+from jarvis_secretsd.client.address import UnixAddress
 from jarvis_secretsd.client.errors import DaemonUnreachable, NoDaemon
+
+if TYPE_CHECKING:
+    from jarvis_secretsd.client.url import Address
 
 
 def cannot_connect(address: Address, error: OSError) -> DaemonUnreachable:
@@ -22,7 +26,7 @@ def cannot_connect(address: Address, error: OSError) -> DaemonUnreachable:
 def _why(address: Address, error: OSError) -> str:
     match error:
         case PermissionError() if isinstance(address, UnixAddress):
-            return _who_may(Path(address.path))
+            return _who_may(Path(address))
         case FileNotFoundError():
             return "there is no such socket; is the daemon running, and is this its socket_path?"
         case ConnectionRefusedError():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from threading import Event, Lock
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # see values.py
 if TYPE_CHECKING:
     from jarvis_secretsd.values import SecretValue
 

@@ -10,10 +10,9 @@ import base64
 import time
 from collections.abc import Callable, Sequence
 from threading import RLock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jarvis_secretsd import messages as m
-from jarvis_secretsd.client.address import Address
 from jarvis_secretsd.client.connection import Connection
 from jarvis_secretsd.client.errors import (
     BadRequest,
@@ -28,6 +27,9 @@ from jarvis_secretsd.values import BearerToken, ClientId, Kid, Kind, SecretName,
 from jarvis_secretsd.wire.codec import decode_reply, encode_request
 from jarvis_secretsd.wire.frames import pack
 from jarvis_secretsd.wire.table import TABLE
+
+if TYPE_CHECKING:
+    from jarvis_secretsd.client.url import Address
 
 R = TypeVar("R", bound=m.Result)
 

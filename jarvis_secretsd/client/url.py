@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import socket
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from jarvis_secretsd.client.address import Address, TcpAddress, UnixAddress
+from jarvis_secretsd.client.address import UnixAddress
 from jarvis_secretsd.client.errors import BadRequest
 from jarvis_secretsd.wire.sockdiag import is_loopback
 
 DEFAULT_PORT = 8081
+
+
+class TcpAddress(NamedTuple):
+    """A host, as it is given to the resolver, and a port; `is_loopback`: only we have it."""
+
+    host: str
+    port: int
+    is_loopback: bool = True
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Address = UnixAddress | TcpAddress
 
 
 def parse_url(url: str, *, allow_remote: bool = False) -> Address:

@@ -7,12 +7,10 @@ import pytest
 from jarvis_secretsd.client import BadRequest
 from jarvis_secretsd.client.address import (
     DEFAULT_SOCKET,
-    Address,
-    TcpAddress,
     UnixAddress,
     find_address,
 )
-from jarvis_secretsd.client.url import parse_url
+from jarvis_secretsd.client.url import Address, TcpAddress, parse_url
 
 SOCKET = {"JARVIS_SECRETS_SOCKET": "/s"}
 URL = {"JARVIS_SECRETS_URL": "http://127.0.0.1:1"}
