@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shlex
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.load import Load, Measured
+from benchmarks.machine import describe
 from tests.daemon_process import START_LIMIT, DaemonDidNotStart, DaemonProcess
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def main() -> int:
     secs: float = parser.parse_args().seconds
     print(f"$ {shlex.join(sys.argv)}")
     with tempfile.TemporaryDirectory(prefix="jarvis-bench-") as scratch:
-        print(_machine(Path(scratch)), end="\n\n")
+        print(describe(Path(scratch)), end="\n\n")
         try:
             rows = _measure_all(Path(scratch), secs)
         except (OSError, subprocess.SubprocessError, DaemonDidNotStart) as error:
@@ -145,24 +145,6 @@ def _ask(path: Path, frame: bytes) -> bytes:
     if b'"ok":true' not in body:
         raise OSError(f"the daemon refused the benchmark's own request: {body.decode()}")
     return length + body
-
-
-def _machine(scratch: Path) -> str:
-    """What the figures depend on. On a tmpfs a sync costs nothing."""
-    commit = _said_by("git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12")
-    filesystem = _said_by("stat", "--file-system", "--format=%T", str(scratch))
-    load = " ".join(f"{average:.1f}" for average in os.getloadavg())
-    return (
-        f"commit {commit}, Python {platform.python_version()}, Linux {platform.release()}, "
-        f"{os.cpu_count()} CPUs,\nstate on {filesystem}, load average before: {load}"
-    )
-
-
-def _said_by(*command: str) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 HEADER = (
