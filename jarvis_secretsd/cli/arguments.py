@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from jarvis_secretsd.cli.completing import client_ids, secret_names
 from jarvis_secretsd.values import ClientId, Kind, Permission, SecretName
 
 # Their values as text: of an enumeration click takes the members' names, from 8.2 on.
@@ -22,28 +21,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def name_argument(**more: Any) -> Callable[[F], F]:
     """NAME, a secret's name; anything else is a usage error that suggests one."""
-    convert = _each(SecretName)
-    return click.argument("name", callback=convert, shell_complete=secret_names, **more)
+    return click.argument("name", callback=_each(SecretName), **more)
 
 
 def names_argument() -> Callable[[F], F]:
     """NAMES, any number of secrets' names."""
-    convert = _each(SecretName)
-    return click.argument("names", nargs=-1, callback=convert, shell_complete=secret_names)
+    return click.argument("names", nargs=-1, callback=_each(SecretName))
 
 
 def client_argument() -> Callable[[F], F]:
     """CLIENT, a client's id."""
-    convert = _each(ClientId)
-    return click.argument("subject", metavar="CLIENT", callback=convert, shell_complete=client_ids)
+    return click.argument("subject", metavar="CLIENT", callback=_each(ClientId))
 
 
 def client_option(*names: str, text: str) -> Callable[[F], F]:
     """An option that is a client's id."""
-    convert = _each(ClientId)
-    return click.option(
-        *names, metavar="CLIENT", callback=convert, shell_complete=client_ids, help=text
-    )
+    return click.option(*names, metavar="CLIENT", callback=_each(ClientId), help=text)
 
 
 def _each(kind: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, Raw], Raw]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TextIO
 
 from jarvis_secretsd.messages import Result
 from jarvis_secretsd.values import NEVER, SecretValue
 from jarvis_secretsd.wire.codec import encode_body
-
-GAP = 2
-"""Spaces between two columns."""
 
 
 def show(*lines: str) -> None:
@@ -33,12 +27,6 @@ def remark(text: str) -> None:
     print(f"jarvis-secrets: {printable(text)}", file=sys.stderr)
 
 
-def complain(text: str) -> None:
-    """Print why it failed to stderr, as the last line, so that a person sees it at a glance."""
-    red, plain = ("\033[31m", "\033[0m") if has_colour(sys.stderr) else ("", "")
-    print(f"{red}jarvis-secrets:{plain} {printable(text)}", file=sys.stderr)
-
-
 def release(value: SecretValue) -> None:
     """Write the value to stdout, byte for byte; a terminal gets a line of its own for it."""
     sys.stdout.flush()
@@ -51,50 +39,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def has_colour(stream: TextIO) -> bool:
-    """Colours are for terminals, and not for who says so (no-color.org)."""
-    return (
-        stream.isatty()
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM", "dumb") != "dumb"
-    )
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under headings: fitted to a terminal, else in columns. Nothing is ever cut."""
-    shown = [tuple(map(printable, row)) for row in rows]
-    if sys.stdout.isatty():
-        from jarvis_secretsd.cli.drawing import draw_table  # noqa: PLC0415  # for people alone
-
-        draw_table(headings, shown)
-    else:
-        show(*columns([headings, *shown]))
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that counts steps up to `total`.
-
-    People see a bar, on the terminal of stderr, once it takes long enough to wonder.
-    """
-    if not sys.stderr.isatty():
-        yield lambda _steps: None
-        return
-    from jarvis_secretsd.cli.drawing import Bar  # noqa: PLC0415  # as above
-
-    bar = Bar(what, total)
-    try:
-        yield bar.advance
-    finally:
-        bar.end()
-
-
 def columns(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """The rows with their cells below one another."""
+    """The rows with their cells below one another, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield (" " * GAP).join(cells).rstrip()
+        yield "  ".join(cells).rstrip()
 
 
 def moment(when: datetime) -> str:
@@ -102,16 +52,6 @@ def moment(when: datetime) -> str:
     return "never" if when == NEVER else f"{when:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def day(when: datetime) -> str:
-    """The day of a time in UTC; the last one is `never`."""
-    return "never" if when == NEVER else f"{when:%Y-%m-%d}"
-
-
 def count_bytes(value: SecretValue) -> str:
     """The length of a value, in words."""
-    return counted(len(value), "byte")
-
-
-def counted(number: int, noun: str) -> str:
-    """So many of that, in words."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return "1 byte" if len(value) == 1 else f"{len(value):,} bytes"

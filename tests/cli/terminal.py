@@ -6,7 +6,6 @@ import os
 import pty
 import subprocess
 import sys
-import termios
 from collections.abc import Mapping
 
 PROGRAM = (sys.executable, "-c", "from jarvis_secretsd.cli.user import main; main()")
@@ -26,19 +25,11 @@ def spawn(
     )
 
 
-def on_terminal(
-    *arguments: str,
-    typed: bytes = b"",
-    columns: int = 80,
-    lines: int = 24,
-    environ: Mapping[str, str] | None = None,
-) -> tuple[int, bytes]:
+def on_terminal(*arguments: str, typed: bytes = b"") -> tuple[int, bytes]:
     """The command on a terminal on which `typed` is typed: its status, and the screen."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (lines, columns))
     process = subprocess.Popen(
         [*PROGRAM, *arguments],
-        env={**os.environ, "TERM": "xterm", **(environ or {})},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
