@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
 import click
 
@@ -16,7 +17,6 @@ PROGRAM = "jarvis-secrets"
 EPILOG = """\b
 Short names: ls is list, rm is delete, set is put.
 
-\b
 `jarvis-secrets help` lists what can be read about: .env files, `run`, applications,
 denials, the environment, exit statuses, completion."""
 
@@ -63,42 +63,54 @@ def _reading() -> Sequence[click.Command]:
     return reading.COMMANDS
 
 
-ROOMS: dict[str, Callable[[], Sequence[click.Command]]] = {
-    "get": _secrets,
-    "put": _secrets,
-    "edit": _editing,
-    "list": _secrets,
-    "rotate": _secrets,
-    "delete": _secrets,
-    "restore": _secrets,
-    "import": _transfer,
-    "export": _transfer,
-    "run": _launch,
-    "status": _standing,
-    "whoami": _standing,
-    "can": _standing,
-    "token": _tokens,
-    "health": _standing,
-    "completion": _reading,
-    "help": _reading,
+class Entry(NamedTuple):
+    """Where a command is, and what it does in a line of a narrow window."""
+
+    room: Callable[[], Sequence[click.Command]]
+    what: str
+
+
+ENTRIES = {
+    "get": Entry(_secrets, "write a secret's value to stdout"),
+    "put": Entry(_secrets, "store a value, or have one generated"),
+    "edit": Entry(_editing, "change a value in your editor"),
+    "list": Entry(_secrets, "list the secrets that you may read"),
+    "rotate": Entry(_secrets, "give secrets new generated values"),
+    "delete": Entry(_secrets, "take a secret out of use"),
+    "restore": Entry(_secrets, "bring a deleted secret back"),
+    "import": Entry(_transfer, "store the variables of .env files"),
+    "export": Entry(_transfer, "write secrets as a .env file"),
+    "run": Entry(_launch, "start a program with secrets as variables"),
+    "status": Entry(_standing, "how the daemon is, and who you are to it"),
+    "whoami": Entry(_standing, "who you are, and what you may"),
+    "can": Entry(_standing, "whether you may do something, and why"),
+    "token": Entry(_tokens, "make, list and revoke clients' tokens"),
+    "health": Entry(_standing, "whether the daemon is well"),
+    "completion": Entry(_reading, "what makes your shell complete names"),
+    "help": Entry(_reading, "explain a topic or a command"),
 }
-"""Where each command is, in the order in which the help lists them."""
+"""Every command, in the order in which the help lists them."""
 
 SHORT_NAMES = {"ls": "list", "rm": "delete", "set": "put"}
 
 
 class Commands(click.Group):
-    """Finds commands by `ROOMS` and by their short names."""
+    """Finds commands by `ENTRIES` and by their short names."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """The full names, in the order of the help."""
-        return list(ROOMS)
+        return list(ENTRIES)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command of this full or short name."""
         full = SHORT_NAMES.get(name, name)
-        room = ROOMS[full]() if full in ROOMS else ()
+        room = ENTRIES[full].room() if full in ENTRIES else ()
         return next((found for found in room if found.name == full), None)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """A line for each, whole in a narrow window; none of them is loaded for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.what) for name, entry in ENTRIES.items()])
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]
@@ -107,7 +119,7 @@ class Commands(click.Group):
         name = arguments[0]
         is_meant = not name.startswith("-") and not context.resilient_parsing
         if is_meant and self.get_command(context, name) is None:
-            near = get_close_matches(name, [*ROOMS, *SHORT_NAMES], 1)
+            near = get_close_matches(name, [*ENTRIES, *SHORT_NAMES], 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"there is no command {name!r}{hint}", context)
         return super().resolve_command(context, arguments)

@@ -13,6 +13,9 @@ from jarvis_secretsd.messages import Result
 from jarvis_secretsd.values import NEVER, SecretValue
 from jarvis_secretsd.wire.codec import encode_body
 
+PREFIX = "jarvis-secrets: "
+"""Whose word it is, where several programs share a terminal or a log."""
+
 GAP = 2
 """Spaces between two columns."""
 
@@ -20,7 +23,7 @@ GAP = 2
 def show(*lines: str) -> None:
     """Print lines to stdout."""
     for line in lines:
-        print(printable(line))
+        print(_fitted(line, sys.stdout))
 
 
 def show_json(result: Result) -> None:
@@ -30,13 +33,14 @@ def show_json(result: Result) -> None:
 
 def remark(text: str) -> None:
     """Print a line about what is done to stderr, where no pipe takes it for the result."""
-    print(f"jarvis-secrets: {printable(text)}", file=sys.stderr)
+    print(_fitted(PREFIX + text, sys.stderr), file=sys.stderr)
 
 
 def complain(text: str) -> None:
     """Print why it failed to stderr, as the last line, so that a person sees it at a glance."""
     red, plain = ("\033[31m", "\033[0m") if has_colour(sys.stderr) else ("", "")
-    print(f"{red}jarvis-secrets:{plain} {printable(text)}", file=sys.stderr)
+    told = _fitted(PREFIX + text, sys.stderr).removeprefix(PREFIX)
+    print(f"{red}{PREFIX}{plain}{told}", file=sys.stderr)
 
 
 def release(value: SecretValue) -> None:
@@ -49,6 +53,27 @@ def release(value: SecretValue) -> None:
 def printable(text: str) -> str:
     """The text without what could steer a terminal: it may come from a peer or a file."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    """What `printable` makes of it, for a terminal broken between words, but not in a command."""
+    line = printable(text)
+    if not stream.isatty() or len(line) <= (width := _width(stream)):
+        return line
+    import re  # noqa: PLC0415  # nothing that a script waits for
+    import textwrap  # noqa: PLC0415
+
+    glued = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\N{NO-BREAK SPACE}"), line)
+    broken = textwrap.fill(glued, width, break_long_words=False, break_on_hyphens=False)
+    return broken.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _width(stream: TextIO) -> int:
+    """The columns of a terminal; some don't know, or say 0."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def has_colour(stream: TextIO) -> bool:

@@ -36,8 +36,9 @@ def on_terminal(
     """The command on a terminal on which `typed` is typed: its status, and the screen."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (lines, columns))
+    # Who leads a session and opens a terminal has it for its own: then its keys are signals.
     process = subprocess.Popen(
-        [*PROGRAM, *arguments],
+        ["/bin/sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', os.ttyname(theirs), *PROGRAM, *arguments],
         env={**os.environ, "TERM": "xterm", **(environ or {})},
         stdin=theirs,
         stdout=theirs,

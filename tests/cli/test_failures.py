@@ -124,6 +124,7 @@ def test_a_reader_that_leaves_early_is_no_scandal(
 ) -> None:
     """When the pipe's reader is gone every command ends quietly, as if by SIGPIPE."""
     monkeypatch.setenv("JARVIS_SECRETS_SOCKET", str(socket_path))
+    fake.hold(p="x")
     ours, theirs = os.pipe()
     os.close(ours)
     try:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from jarvis_secretsd import __version__
-from jarvis_secretsd.cli.group import ROOMS, SHORT_NAMES
+from jarvis_secretsd.cli.group import ENTRIES, SHORT_NAMES
 from tests.cli.conftest import Tool
+from tests.cli.terminal import on_terminal
 from tests.client.fake_daemon import FakeDaemon
 
 
@@ -18,15 +19,30 @@ def test_help_has_a_line_for_every_command(tool: Tool) -> None:
     """Each command stands there with what it does, and the short names are told."""
     outcome = tool("--help")
     assert outcome.status == 0
-    told = {line.split()[0]: line.split()[1:] for line in outcome.lines if line[:2] == "  "}
-    for name in ROOMS:
-        assert len(told[name]) > 2, name
+    for name, entry in ENTRIES.items():
+        assert f"  {name:10}  {entry.what}" in outcome.lines
     for short, full in SHORT_NAMES.items():
         assert f"{short} is {full}" in outcome.out.decode()
     assert tool("-h") == outcome
     assert tool() == outcome
     assert tool("token").status == 2
     assert "`jarvis-secrets token --help`" in tool("token").err
+
+
+def test_every_entry_leads_to_its_command() -> None:
+    """Where the list says that a command is, one of that name with a help of its own is."""
+    for name, entry in ENTRIES.items():
+        (command,) = (found for found in entry.room() if found.name == name)
+        assert command.help
+
+
+def test_a_narrow_window_shows_each_line_whole() -> None:
+    """At 60 columns no command's line is cut or broken."""
+    status, shown = on_terminal("--help", columns=60, lines=100)
+    assert status == 0
+    lines = shown.decode().splitlines()
+    assert {f"  {name:10}  {entry.what}" for name, entry in ENTRIES.items()} <= {*lines}
+    assert all(len(line) <= 60 and "..." not in line.replace("[ARGS]...", "") for line in lines)
 
 
 def test_short_names_are_the_commands_themselves(fake: FakeDaemon, tool: Tool) -> None:

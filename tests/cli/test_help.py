@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jarvis_secretsd.cli.exits import Exit
-from jarvis_secretsd.cli.group import ROOMS
+from jarvis_secretsd.cli.group import ENTRIES
 from jarvis_secretsd.cli.reading import MAX_WIDTH, TOPICS, laid_out
 from tests.cli.conftest import Tool
 from tests.cli.terminal import on_terminal
@@ -51,7 +51,7 @@ def test_topics_are_listed(tool: Tool) -> None:
     assert pages == {f"{topic}.txt" for topic in TOPICS}
 
 
-@pytest.mark.parametrize("command", ROOMS)
+@pytest.mark.parametrize("command", ENTRIES)
 def test_a_command_is_explained_as_by_its_own_help(tool: Tool, command: str) -> None:
     """`help COMMAND` ends with what `COMMAND --help` says."""
     assert tool("help", command).out.endswith(tool(command, "--help").out)
@@ -93,7 +93,7 @@ def test_a_page_fits_its_window(topic: str) -> None:
 def test_a_page_names_commands_that_there_are(topic: str) -> None:
     """Whatever a page tells to type begins with a command of the program."""
     for command in re.findall(r"jarvis-secrets ([a-z-]+)", _topic(topic)):
-        assert command in ROOMS
+        assert command in ENTRIES
 
 
 def test_a_long_page_is_paged_on_a_terminal(

@@ -1,4 +1,4 @@
-"""What people see: tables that fit their window, and colours only where they are wanted."""
+"""What people see: tables and messages that fit their window, colours only where wanted."""
 
 from __future__ import annotations
 
@@ -57,6 +57,23 @@ def test_a_wide_window_has_a_row_for_each_and_a_narrow_one_a_paragraph() -> None
         "db/main",
         "  kind static  version 1  created 2026-11-25",
         "  due never  state current",
+    ]
+
+
+@pytest.mark.usefixtures("screen")
+def test_a_narrow_window_breaks_between_words_and_never_in_a_command() -> None:
+    """A message fits the window, and what it tells to type can be copied as it stands."""
+    shown = _plain(on_terminal("get", "none", columns=40)[1])
+    assert shown == [
+        "jarvis-secrets: no such secret;",
+        "`jarvis-secrets list` shows what you may",
+        "read",
+    ]
+    rights = _plain(on_terminal("whoami", "--socket", f"/{'long/' * 20}sock", columns=60)[1])
+    assert any("`jarvis-secrets help getting-started`" in line for line in rights)
+    assert _plain(on_terminal("delete", "db/main", columns=50)[1]) == [
+        "deleted db/main; until 2026-12-02T09:41:00Z",
+        "`jarvis-secrets restore db/main` brings it back",
     ]
 
 
