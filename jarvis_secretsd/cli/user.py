@@ -18,7 +18,8 @@ from jarvis_secretsd.errors import SecretsError
 
 EPILOG = """\b
 Environment: JARVIS_SECRETS_SOCKET, JARVIS_SECRETS_URL, JARVIS_CLIENT_ID,
-JARVIS_SECRETS_TOKEN_FILE (a file that holds a client's token).
+JARVIS_SECRETS_TOKEN_FILE (a file that holds a client's token), JARVIS_SECRETS_UID (who
+may hold the URL's port, beside root and you), JARVIS_SECRETS_WAIT (seconds for a start).
 
 \b
 Exit status: 0 done, 1 failed, 2 not a valid request, 3 not found, 4 denied,

@@ -31,6 +31,8 @@ _HEADER = struct.Struct("=IHHII")
 _QUERY = struct.Struct("=BBBxI36sI8s")
 """inet_diag_req_v2 (sock_diag(7)): family, protocol, extension, states, ends, interface, cookie."""
 
+_QUESTION_BYTES = _HEADER.size + _QUERY.size
+
 _ENDS = struct.Struct("!HH16s16s")
 """The ends in it: source port, destination port, source address, destination address."""
 
@@ -50,8 +52,9 @@ class Ends(NamedTuple):
 def question(ends: Ends, interface: int, sequence: int) -> bytes:
     """The datagram that asks for the established connection with exactly these ends."""
     family = _AF_INET if len(ends.source) == 4 else _AF_INET6
-    length = _HEADER.size + _QUERY.size
-    return _HEADER.pack(length, SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, sequence, 0) + _QUERY.pack(
+    return _HEADER.pack(
+        _QUESTION_BYTES, SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, sequence, 0
+    ) + _QUERY.pack(
         family, _IPPROTO_TCP, 0, 1 << TCP_ESTABLISHED, _ENDS.pack(*ends), interface, _ANY_COOKIE
     )
 
@@ -71,8 +74,8 @@ def owner(datagram: bytes, ends: Ends) -> int | None:
     if kind != SOCK_DIAG_BY_FAMILY or length != len(datagram):
         return None
     family, state, raw, uid, inode = _ROW.unpack_from(datagram, _HEADER.size)
-    source_port, destination_port, source, destination = _ENDS.unpack(raw)
-    found = Ends(source_port, destination_port, plain(source, family), plain(destination, family))
+    *ports, source, destination = _ENDS.unpack(raw)
+    found = (*ports, plain(source, family), plain(destination, family))
     return uid if found == ends and state == TCP_ESTABLISHED and inode and uid != NO_ID else None
 
 

@@ -32,6 +32,20 @@ PAGE = 2
 """Small, so that a handful of names is several pages."""
 
 
+class Stall:
+    """An answer that is held back: `asked` tells that its question came, `go_on` lets it go."""
+
+    def __init__(self, daemon: FakeDaemon) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self._daemon = daemon
+
+    def __call__(self, request: m.Request) -> m.Reply:
+        answer = self._daemon.obey(request.operation)  # as things were when it was asked
+        self.asked.set()
+        self.go_on.wait(5)
+        return answer
+
+
 class FakeDaemon:
     """Holds `secrets`, remembers every request in `asked`, and lets `answers` speak first."""
 

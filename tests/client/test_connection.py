@@ -16,7 +16,7 @@ import pytest
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.client import ConnectionLost, DaemonUnreachable, SecretsClient
 from jarvis_secretsd.values import SecretName
-from tests.client.fake_daemon import FakeDaemon, serving, serving_tcp
+from tests.client.fake_daemon import FakeDaemon, Stall, serving, serving_tcp
 
 
 def _hang_up(_: m.Request) -> None:
@@ -71,19 +71,14 @@ def test_one_write_among_reads_is_never_repeated(fake: FakeDaemon, client: Secre
 def test_a_silent_daemon_costs_the_timeout(fake: FakeDaemon, socket_path: Path) -> None:
     """No answer in time is an error, and a late answer isn't taken for the next question's."""
     fake.hold(p="late", q="right")
-    answer = threading.Event()
-
-    def stall(request: m.Request) -> m.Reply:
-        answer.wait(5)
-        return fake.obey(request.operation)
-
+    stall = Stall(fake)
     fake.answers.append(stall)
     with SecretsClient(str(socket_path), timeout=0.05) as client:
         start = time.monotonic()
         with pytest.raises(DaemonUnreachable, match=r"no answer within 0\.05 s"):
             client.get("p")
         assert time.monotonic() - start < 2
-        answer.set()
+        stall.go_on.set()
         assert client.get("q") == "right"
 
 
@@ -233,21 +228,15 @@ def test_a_child_forked_while_a_thread_asks_is_not_locked_out(
 ) -> None:
     """A lock that some thread of the parent holds at the fork doesn't hold in the child."""
     fake.hold(a="1", b="2")
-    asked, go_on = threading.Event(), threading.Event()
-
-    def stall(request: m.Request) -> m.Reply:
-        asked.set()
-        go_on.wait(5)
-        return fake.obey(request.operation)
-
+    stall = Stall(fake)
     fake.answers.append(stall)
     thread = threading.Thread(target=client.get, args=("a",))
     thread.start()
-    asked.wait(5)
+    stall.asked.wait(5)
     try:
         assert _in_child(lambda: client.get("b") == "2")
     finally:
-        go_on.set()
+        stall.go_on.set()
         thread.join()
 
 

@@ -11,7 +11,7 @@ from jarvis_secretsd import messages as m
 from jarvis_secretsd.client import DaemonUnavailable, SecretsClient
 from jarvis_secretsd.client.flights import Flights
 from jarvis_secretsd.values import SecretValue
-from tests.client.fake_daemon import FakeDaemon
+from tests.client.fake_daemon import FakeDaemon, Stall
 
 CALLERS = 50
 
@@ -114,22 +114,16 @@ def test_a_slow_question_holds_up_no_cached_value(fake: FakeDaemon, client: Secr
     """While one thread waits for the daemon, the others read what is cached."""
     fake.hold(a="1", b="2")
     client.get("a")
-    asked, go_on = threading.Event(), threading.Event()
-
-    def stall(request: m.Request) -> m.Reply:
-        asked.set()
-        go_on.wait(5)
-        return fake.obey(request.operation)
-
+    stall = Stall(fake)
     fake.answers.append(stall)
     thread = threading.Thread(target=client.get, args=("b",))
     thread.start()
-    asked.wait(5)
+    stall.asked.wait(5)
     try:
         assert client.get("a") == "1"
         assert thread.is_alive()
     finally:
-        go_on.set()
+        stall.go_on.set()
         thread.join()
 
 
@@ -138,24 +132,17 @@ def test_who_asks_after_a_forget_is_not_given_the_answer_from_before(
 ) -> None:
     """A question under way when a name is forgotten answers only who asked before."""
     fake.hold(p="old")
-    asked, go_on = threading.Event(), threading.Event()
-
-    def old(request: m.Request) -> m.Reply:
-        answer = fake.obey(request.operation)
-        asked.set()
-        go_on.wait(5)
-        return answer
-
-    fake.answers.append(old)
+    stall = Stall(fake)
+    fake.answers.append(stall)
     got: list[str] = []
     first = threading.Thread(target=lambda: got.append(client.get("p")))
     first.start()
-    asked.wait(5)
+    stall.asked.wait(5)
     fake.hold(p="new")
     client.forget("p")
     second = threading.Thread(target=lambda: got.append(client.get("p")))
     second.start()
-    go_on.set()
+    stall.go_on.set()
     first.join(5)
     second.join(5)
     assert sorted(got) == ["new", "old"]
