@@ -1,15 +1,22 @@
-"""`jarvis-secrets import`: from what a file says to what the daemon holds, and back to compare."""
+"""`jarvis-secrets import`: from what files say to what the daemon holds, and back to compare."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from jarvis_secretsd.cli.dotenv import Assignment
-from jarvis_secretsd.cli.exits import Refused
-from jarvis_secretsd.client import SecretNotFound, SecretsClient, SecretsClientError
+from jarvis_secretsd.cli.asking import ask_each
+from jarvis_secretsd.cli.exits import Exit, Refused, status_of
+from jarvis_secretsd.cli.naming import Wanted
+from jarvis_secretsd.client import (
+    AccessDenied,
+    DaemonUnreachable,
+    SecretNotFound,
+    SecretsClient,
+    SecretsClientError,
+)
 from jarvis_secretsd.messages import Can, Found, Get, Identity, Put, Result, Stored, Verdict, WhoAmI
 from jarvis_secretsd.values import ClientId, Kid, Permission
 
@@ -20,111 +27,167 @@ class Change(StrEnum):
     CREATED = "created"
     CHANGED = "changed"
     UNCHANGED = "unchanged"
+    KEPT = "kept"
+    UNREADABLE = "unreadable"
+    UNWRITABLE = "unwritable"
+
+
+_WRITTEN = frozenset({Change.CREATED, Change.CHANGED})
+
+REFUSED = {Change.UNREADABLE: "read (to compare)", Change.UNWRITABLE: "write"}
+"""What stops the import, and the right that is missing."""
 
 
 class Step(Struct, frozen=True):
-    """One assignment, and the version that its value replaces, if there is one."""
+    """One secret, what becomes of it, and the version that its value replaces, if there is one."""
 
-    assignment: Assignment
+    wanted: Wanted
     change: Change
     replaces: Kid | None = None
 
 
 class Imported(Result, frozen=True):
-    """The names that an import created, changed, and left as they were."""
+    """The names that an import created, changed, found as they should be, and kept although they
+    have another value; and the variables that it left out."""
 
     created: tuple[str, ...]
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
+    kept: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
-def plan(client: SecretsClient, assignments: Sequence[Assignment]) -> tuple[Step, ...]:
-    """What is to be done, by what is there. Nothing is written.
+class Stopped(Refused):
+    """The daemon went away on the way; what was stored stays, and to repeat the import is safe."""
 
-    Raises SecretsClientError with the name as a note where the client may not read, and Refused
-    where it may not write: a file is imported whole or not at all.
+    def __init__(self, how_far: str, error: DaemonUnreachable) -> None:
+        super().__init__(
+            f"{how_far}: {error.message}; repeat the import: what is stored already stays as it is",
+            status_of(error),
+        )
+
+
+def look(
+    client: SecretsClient, wanted: Sequence[Wanted], *, overwrite: bool = True
+) -> tuple[Step, ...]:
+    """What is to be done, by what is there and what the client may do. Nothing is written.
+
+    Raises SecretsClientError where the daemon doesn't say.
     """
-    current = client.ask_all([Get(found.name) for found in assignments], Found)
-    steps = tuple(map(_step, assignments, current))
-    _check_may_write(client, [step for step in steps if step.change is not Change.UNCHANGED])
-    return steps
+    held = ask_each(client, [Get(one.name) for one in wanted], Found, "Looking")
+    steps = [_step(one, found, overwrite) for one, found in zip(wanted, held, strict=True)]
+    unwritable = _unwritable(client, [s.wanted for s in steps if s.change in _WRITTEN])
+    return tuple(
+        structs.replace(step, change=Change.UNWRITABLE) if step.wanted.name in unwritable else step
+        for step in steps
+    )
 
 
-def carry_out(client: SecretsClient, steps: Sequence[Step]) -> Imported:
+def carry_out(client: SecretsClient, steps: Sequence[Step]) -> None:
     """Store what differs, then read every value back.
 
-    Each put expects the version that the plan saw. Raises SecretsClientError or Refused, which say
-    how far it came; to repeat an import is safe, since what is stored already stays as it is.
+    Raises Refused before the first write where a right is missing: files are imported whole or not
+    at all. Each put expects the version that `look` saw. What fails later says how far it came.
     """
-    due = [step for step in steps if step.change is not Change.UNCHANGED]
+    _check_rights(steps)
+    due = [step for step in steps if step.change in _WRITTEN]
     _store(client, due)
-    _compare(client, [step.assignment for step in steps])
-    return report(steps)
+    _compare(client, [step.wanted for step in steps if step.change is not Change.KEPT])
 
 
-def report(steps: Sequence[Step]) -> Imported:
+def report(steps: Sequence[Step], skipped: Sequence[str]) -> Imported:
     """The steps, sorted by what they do."""
-    return Imported(*(_names(steps, change) for change in Change))
+    return Imported(
+        _names(steps, Change.CREATED),
+        _names(steps, Change.CHANGED),
+        _names(steps, Change.UNCHANGED),
+        _names(steps, Change.KEPT),
+        tuple(skipped),
+    )
 
 
 def _names(steps: Sequence[Step], change: Change) -> tuple[str, ...]:
-    return tuple(str(step.assignment.name) for step in steps if step.change is change)
+    return tuple(str(step.wanted.name) for step in steps if step.change is change)
 
 
-def _step(wanted: Assignment, current: Found | SecretsClientError) -> Step:
-    match current:
+def _step(wanted: Wanted, held: Found | SecretsClientError, overwrite: bool) -> Step:
+    match held:
+        case Found() if held.value.reveal() == wanted.value.reveal():
+            return Step(wanted, Change.UNCHANGED)
+        case Found() if overwrite:
+            return Step(wanted, Change.CHANGED, replaces=held.kid)
+        case Found():
+            return Step(wanted, Change.KEPT)
         case SecretNotFound():
             return Step(wanted, Change.CREATED)
-        case SecretsClientError():
-            current.add_note(f"{wanted.name} can't be read to compare it")
-            raise current
-        case Found() if current.value.reveal() == wanted.value.reveal():
-            return Step(wanted, Change.UNCHANGED)
-        case Found():
-            return Step(wanted, Change.CHANGED, replaces=current.kid)
+        case AccessDenied(code="denied"):
+            return Step(wanted, Change.UNREADABLE)
+        case _:
+            raise held
 
 
-def _check_may_write(client: SecretsClient, steps: Sequence[Step]) -> None:
-    """Ask before the first write, so that a missing right leaves nothing half done."""
-    me = client.ask(WhoAmI(), Identity).client
+def _unwritable(client: SecretsClient, wanted: Sequence[Wanted]) -> frozenset[str]:
+    """Asked before the first write, so that a missing right leaves nothing half done."""
+    me = client.ask(WhoAmI(), Identity).client if wanted else None
     if me is None:
-        return
-    names = [step.assignment.name for step in steps]
-    asked = [Can(ClientId(me), Permission.WRITE, name) for name in names]
-    verdicts = client.ask_all(asked, Verdict)
-    refused = [
-        name
-        for name, verdict in zip(names, verdicts, strict=True)
+        return frozenset()
+    asked = [Can(ClientId(me), Permission.WRITE, one.name) for one in wanted]
+    return frozenset(
+        one.name
+        for one, verdict in zip(wanted, client.ask_all(asked, Verdict), strict=True)
         if isinstance(verdict, Verdict) and not verdict.allowed
+    )
+
+
+def _check_rights(steps: Sequence[Step]) -> None:
+    missing = [
+        f"{verb} {', '.join(names)}"
+        for change, verb in REFUSED.items()
+        if (names := _names(steps, change))
     ]
-    if refused:
-        raise Refused(f"nothing was imported: {me} has no right to write {', '.join(refused)}")
+    if missing:
+        raise Refused(
+            f"nothing was imported: you have no right to {', nor to '.join(missing)}; "
+            "`jarvis-secrets whoami` shows your rights",
+            Exit.DENIED,
+        )
 
 
 def _store(client: SecretsClient, steps: Sequence[Step]) -> None:
     puts = [
         Put(
-            step.assignment.name,
-            step.assignment.value.reveal_text(),
+            step.wanted.name,
+            step.wanted.value.reveal_text(),
             expect_kid=step.replaces or "",
         )
         for step in steps
     ]
-    answers = client.ask_all(puts, Stored)
-    failed = [answer for answer in answers if isinstance(answer, SecretsClientError)]
+    answers: list[Stored | SecretsClientError] = []
+    try:
+        answers.extend(ask_each(client, puts, Stored, "Storing"))
+    except DaemonUnreachable as error:
+        raise Stopped(f"at least {_count(answers)} of {len(puts)} were stored", error) from error
     for step, answer in zip(steps, answers, strict=True):
         if isinstance(answer, SecretsClientError):
-            stored = len(answers) - len(failed)
-            answer.add_note(f"{stored} of {len(answers)} were stored; {step.assignment.name}")
+            answer.add_note(f"{_count(answers)} of {len(puts)} were stored; {step.wanted.name}")
             raise answer
 
 
-def _compare(client: SecretsClient, assignments: Sequence[Assignment]) -> None:
-    held = client.ask_all([Get(found.name) for found in assignments], Found)
-    differing = [
-        str(wanted.name)
-        for wanted, found in zip(assignments, held, strict=True)
-        if not isinstance(found, Found) or found.value.reveal() != wanted.value.reveal()
-    ]
+def _count(answers: Sequence[Stored | SecretsClientError]) -> int:
+    return sum(isinstance(answer, Stored) for answer in answers)
+
+
+def _compare(client: SecretsClient, wanted: Sequence[Wanted]) -> None:
+    try:
+        differing = [*_differing(client, wanted)]
+    except DaemonUnreachable as error:
+        raise Stopped("all were stored, but not read back", error) from error
     if differing:
         raise Refused(f"stored, but not read back the same: {', '.join(differing)}")
+
+
+def _differing(client: SecretsClient, wanted: Sequence[Wanted]) -> Iterator[str]:
+    held = ask_each(client, [Get(one.name) for one in wanted], Found, "Comparing")
+    for one, found in zip(wanted, held, strict=True):
+        if not isinstance(found, Found) or found.value.reveal() != one.value.reveal():
+            yield one.name

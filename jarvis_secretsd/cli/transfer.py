@@ -1,89 +1,196 @@
-"""The commands that move many secrets: import from a file, run a program with them."""
+"""The commands that move many secrets: import from files, export to one."""
 
 from __future__ import annotations
 
-import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import click
 
-from jarvis_secretsd.cli import importing, running
-from jarvis_secretsd.cli.dotenv import MAX_FILE_BYTES, DotenvRefused, Reading, Remark, read_dotenv
-from jarvis_secretsd.cli.exits import Exit
-from jarvis_secretsd.cli.intake import read_file
+from jarvis_secretsd.cli import exporting, importing
+from jarvis_secretsd.cli.completing import secret_names
+from jarvis_secretsd.cli.envfile import Dialect
+from jarvis_secretsd.cli.exits import Exit, explain
+from jarvis_secretsd.cli.faults import faults_told
+from jarvis_secretsd.cli.gathering import choose_lines, merge, read_files
+from jarvis_secretsd.cli.importreport import (
+    tell_done,
+    tell_notes,
+    tell_prospects,
+    tell_sharing,
+    tell_unknown,
+)
+from jarvis_secretsd.cli.naming import (
+    Renaming,
+    Wanted,
+    check_used,
+    name_secrets,
+    name_variables,
+    parse_prefix,
+    parse_renamings,
+)
 from jarvis_secretsd.cli.options import connect, settings, shared_options
-from jarvis_secretsd.cli.output import columns, count_bytes, remark, show, show_json
+from jarvis_secretsd.cli.output import counted, remark, show
+from jarvis_secretsd.client import SecretsClientError
+
+T = TypeVar("T")
+
+
+def _parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str], T]:
+    def convert(context: click.Context, parameter: click.Parameter, raw: str) -> T:
+        try:
+            return parse(raw)
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+
+    return convert
 
 
 @click.command("import")
-@click.argument("path", metavar="FILE")
-@click.option("--dry-run", is_flag=True, help="Show names and lengths; ask nothing of the daemon.")
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--dialect",
+    type=click.Choice([dialect.value for dialect in Dialect]),
+    default=Dialect.LITERAL.value,
+    help="Whose reading of the files is meant; literal is what all agree on.",
+)
+@click.option("--only", multiple=True, metavar="PATTERN", help="These variables; * is any run.")
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Not these variables.")
+@click.option(
+    "--map",
+    "renamed",
+    multiple=True,
+    metavar="VAR=NAME",
+    callback=_parsed(parse_renamings),
+    help="This variable becomes exactly this secret.",
+)
+@click.option(
+    "--prefix",
+    metavar="PREFIX",
+    callback=_parsed(parse_prefix),
+    help="Below it go all others: with app/, FOO becomes app/foo.",
+)
+@click.option("--no-placeholders", is_flag=True, help="Not what nobody has filled in.")
+@click.option("--no-overwrite", is_flag=True, help="Keep the value of every secret that is there.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen; store nothing.")
 @shared_options
-def import_file(path: str, dry_run: bool) -> int:
-    """Store each variable of a .env FILE (- for stdin): FOO_BAR becomes the secret foo_bar.
+def import_files(
+    paths: tuple[str, ...],
+    dialect: str,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    renamed: tuple[Renaming, ...],
+    prefix: str,
+    no_placeholders: bool,
+    no_overwrite: bool,
+    dry_run: bool,
+) -> int:
+    """Store each variable of .env FILES (- for stdin): FOO_BAR becomes the secret foo_bar.
 
-    Values are taken literally. A file with a line that can't be read surely is refused whole.
+    A file with a line that can't be read surely is refused, and then nothing is imported. Every
+    value is read back and compared.
     """
-    try:
-        reading = read_dotenv(read_file(path, MAX_FILE_BYTES))
-    except DotenvRefused as refused:
-        _tell(path, refused.problems)
-        remark(f"{path} was not imported: {len(refused.problems)} of its lines are at fault")
-        return Exit.FAILURE
-    _tell(path, reading.warnings)
+    with faults_told():
+        lines, notes = read_files(paths, Dialect(dialect))
+        check_used(dict(renamed), (line.variable for line in lines), "variable")
+        meant = choose_lines(lines, only, skip)
+        tell_notes(notes, {line.place for line in lines} - {line.place for line in meant})
+        entries = merge([line for line in meant if line.is_filled or not no_placeholders])
+        tell_sharing(entries)
+        wanted = name_secrets(entries, dict(renamed), prefix)
+    taken = {one.variable for one in wanted}
+    skipped = [v for v in dict.fromkeys(line.variable for line in lines) if v not in taken]
+    if not wanted:
+        remark("there is no variable to import")
     if dry_run:
-        _tell_lengths(reading)
-        return Exit.OK
+        return _rehearse(wanted, skipped, overwrite=not no_overwrite)
     with connect() as client:
-        done = importing.carry_out(client, importing.plan(client, reading.assignments))
-    _tell_done(done)
+        steps = importing.look(client, wanted, overwrite=not no_overwrite)
+        importing.carry_out(client, steps)
+    tell_done(importing.report(steps, skipped))
+    if sys.stderr.isatty() and any(path != "-" for path in paths):
+        remark("the files still hold the values; delete them once programs ask the daemon instead")
     return Exit.OK
 
 
-def _tell(path: str, remarks: tuple[Remark, ...]) -> None:
-    for found in remarks:
-        remark(f"{path}:{found.line}: {found.text}")
+def _rehearse(wanted: Sequence[Wanted], skipped: Sequence[str], *, overwrite: bool) -> int:
+    """Show what the import would do, by what is there if the daemon says so."""
+    try:
+        with connect() as client:
+            steps = importing.look(client, wanted, overwrite=overwrite)
+    except SecretsClientError as error:
+        tell_unknown(wanted, skipped, explain(error))
+        return Exit.OK
+    tell_prospects(steps, skipped)
+    return Exit.DENIED if any(step.change in importing.REFUSED for step in steps) else Exit.OK
 
 
-def _tell_lengths(reading: Reading) -> None:
-    rows = [(found.name, count_bytes(found.value)) for found in reading.assignments]
-    if rows:
-        show(*columns(rows))
-    remark(f"{len(rows)} would be imported; nothing was stored")
-
-
-def _tell_done(done: importing.Imported) -> None:
-    if settings().json:
-        show_json(done)
-        return
-    for change, names in (
-        ("created", done.created),
-        ("changed", done.changed),
-        ("unchanged", done.unchanged),
-    ):
-        show(*(f"{change} {name}" for name in names))
-    show(
-        f"{len(done.created)} created, {len(done.changed)} changed, "
-        f"{len(done.unchanged)} unchanged; every value was read back and is the same"
-    )
-
-
-@click.command(context_settings={"allow_interspersed_args": False})
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--only", "patterns", multiple=True, metavar="PATTERN", help="These; * is any run.")
-@click.option("--allow-dangerous", is_flag=True, help="Even variables like PATH and LD_PRELOAD.")
+@click.command("export")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    shell_complete=secret_names,
+    help="These secrets; * is any run.",
+)
+@click.option(
+    "--skip",
+    multiple=True,
+    metavar="PATTERN",
+    shell_complete=secret_names,
+    help="Not these secrets.",
+)
+@click.option(
+    "--as",
+    "renamed",
+    multiple=True,
+    metavar="VAR=NAME",
+    callback=_parsed(parse_renamings),
+    help="The secret NAME becomes this variable.",
+)
+@click.option(
+    "--strip-prefix",
+    "prefix",
+    metavar="PREFIX",
+    callback=_parsed(parse_prefix),
+    help="Only what is below it, named without it: with app/, app/foo is FOO.",
+)
+@click.option(
+    "--output",
+    "path",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write this new file, readable for you alone.",
+)
 @shared_options
-def run(command: tuple[str, ...], patterns: tuple[str, ...], allow_dangerous: bool) -> None:
-    """Become COMMAND, with the secrets that you may read as variables: foo/bar is FOO_BAR.
+def export_secrets(
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    renamed: tuple[Renaming, ...],
+    prefix: str,
+    path: str | None,
+) -> None:
+    """Write the secrets that you may read as a .env file: foo/bar is FOO_BAR.
 
-    A secret goes before a variable of the same name that is there already.
+    It imports to the same values, and bash reads them with `set -a; . FILE`. With --json, one
+    object of variables and values.
     """
-    with connect() as client:
-        names = running.select([entry.name for entry in client.list()], patterns)
-        running.check_names(names, allow_dangerous=allow_dangerous)
-        secrets = running.fetch(client, names)
-    if not names:
-        remark("there is no secret that you may read; the command starts without any")
-    running.become(command, running.environment(os.environb, secrets))
+    if path is not None:
+        exporting.check_free(path)
+    with faults_told():
+        with connect() as client:
+            listed = [entry.name for entry in client.list()]
+            names = exporting.select(listed, only, skip, renamed, prefix)
+            given = exporting.fetch(client, name_variables(names, renamed, prefix))
+        data = exporting.as_json(given) if settings().json else exporting.as_envfile(given)
+    if not given:
+        remark("there is no secret that you may read")
+    if path is None:
+        exporting.write_out(data)
+    else:
+        exporting.write_new(path, data)
+        show(f"wrote {counted(len(given), 'variable')} to {path}, readable for you alone")
 
 
-COMMANDS = (import_file, run)
+COMMANDS = (import_files, export_secrets)
