@@ -7,124 +7,125 @@ from __future__ import annotations
 
 import errno
 import os
-import re
+import shutil
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from jarvis_secretsd.cli.exits import Exit, Refused
-from jarvis_secretsd.client import SecretsClient, SecretsClientError
+from jarvis_secretsd.cli.choosing import NOT_STARTED, Wanted
+from jarvis_secretsd.cli.exits import Exit, Refused, status_of
+from jarvis_secretsd.cli.faults import Faulty
+from jarvis_secretsd.client import DaemonUnavailable, SecretsClient, SecretsClientError
 from jarvis_secretsd.messages import Found, Get
-from jarvis_secretsd.values import SecretName
+from jarvis_secretsd.values import SecretName, SecretValue
 
 MAX_ENVIRONMENT_STRING = 128 * 1024
 """MAX_ARG_STRLEN: what Linux takes for one NAME=VALUE with its final NUL (execve(2))."""
 
-_STEERING = re.compile(
-    r"""
-    PATH | HOME | SHELL | USER | LOGNAME | PWD | TMPDIR | EDITOR | VISUAL | PAGER
-    | LD_.* | GLIBC_TUNABLES | GCONV_PATH | LOCPATH | NLSPATH | MALLOC_.* | HOSTALIASES
-    | RES_OPTIONS | OPENSSL_CONF | OPENSSL_MODULES | SSLKEYLOGFILE
-    | ENV | IFS | CDPATH | PS4 | PROMPT_COMMAND | SHELLOPTS | BASHOPTS | BASH_ENV | BASH_FUNC_.*
-    | PYTHON.* | PERL5?(?:LIB|OPT|DB) | RUBY(?:OPT|LIB) | NODE_OPTIONS | NODE_PATH
-    | (?:_JAVA|JAVA_TOOL|JDK_JAVA)_OPTIONS | CLASSPATH
-    | GIT_(?:SSH|SSH_COMMAND|ASKPASS|EXTERNAL_DIFF|EXEC_PATH|CONFIG.*)
-    | JARVIS_CLIENT_ID | JARVIS_SECRETS_.*
-    """,
-    re.VERBOSE,
-)
-"""Variables that decide what code runs, or whom it asks: whoever may write such a secret may
-run programs as its reader."""
+MAX_ENVIRONMENT = 6 * 1024 * 1024
+"""What Linux takes in all, however large a stack may be; a small one allows less (execve(2))."""
+
+Variables = dict[bytes, bytes]
 
 
-def select(names: Iterable[SecretName], patterns: Sequence[str]) -> tuple[SecretName, ...]:
-    """Those names that match one of the patterns (`*` is any run of characters); no pattern: all.
+def fetch(client: SecretsClient, wanted: Sequence[Wanted]) -> Variables:
+    """The value of each variable. Raises SecretsClientError for one refusal, Faulty for several.
 
-    Raises Refused where a pattern matches none: a slip of the pen would start a program without.
+    Faulty too for values that no environment can hold.
     """
-    listed = tuple(names)
-    if not patterns:
-        return listed
-    wanted = {pattern: _matcher(pattern) for pattern in patterns}
-    for pattern, matcher in wanted.items():
-        if not any(map(matcher.fullmatch, listed)):
-            raise Refused(f"no secret that you may read matches {pattern!r}", Exit.NOT_FOUND)
-    return tuple(name for name in listed if any(m.fullmatch(name) for m in wanted.values()))
-
-
-def check_names(names: Sequence[SecretName], *, allow_dangerous: bool) -> None:
-    """Raises Refused where two names share a variable, or a variable steers programs."""
-    faults = [*_collisions(names)]
-    if not allow_dangerous:
-        faults += [
-            f"the variable {name.variable} of {name} steers programs; "
-            "choose others with --only, or say --allow-dangerous"
-            for name in names
-            if _STEERING.fullmatch(name.variable)
-        ]
-    if faults:
-        raise Refused("; ".join(faults))
-
-
-def fetch(client: SecretsClient, names: Sequence[SecretName]) -> tuple[Found, ...]:
-    """The secrets of these names. Raises the first refusal, with its name as a note."""
-    found = []
-    for name, answer in zip(names, client.ask_all([Get(n) for n in names], Found), strict=True):
+    names = list(dict.fromkeys(w.source for w in wanted if isinstance(w.source, SecretName)))
+    answers = dict(zip(names, client.ask_all([Get(name) for name in names], Found), strict=True))
+    given, refused = [], []
+    for found in wanted:
+        answer = answers[found.source] if isinstance(found.source, SecretName) else found.source
         if isinstance(answer, SecretsClientError):
-            answer.add_note(name)
-            raise answer
-        found.append(answer)
-    return tuple(found)
-
-
-def environment(inherited: Mapping[bytes, bytes], secrets: Iterable[Found]) -> dict[bytes, bytes]:
-    """What the program gets: what we have, with each secret in place of what had its name.
-
-    Raises Refused for a value that no environment can hold.
-    """
-    given = {found.name.variable.encode(): found.value.reveal() for found in secrets}
-    faults = [*_unfit(secrets)]
+            refused.append((found, answer))
+        else:
+            given.append((found, answer.value if isinstance(answer, Found) else answer))
+    _check_had(refused)
+    faults = [fault for found, value in given for fault in _unfit(found, value)]
     if faults:
-        raise Refused("; ".join(faults))
-    return {**inherited, **given}
+        raise Faulty(faults, NOT_STARTED)
+    return {found.variable.encode(): value.reveal() for found, value in given}
+
+
+def inherited() -> Variables:
+    """The environment that we were started with.
+
+    Not `os.environb`: in the C locale the interpreter adds LC_CTYPE for itself (PEP 538).
+    """
+    try:
+        started_with = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return dict(os.environb)
+    pairs = (string.partition(b"=") for string in started_with.split(b"\0"))
+    return {name: value for name, sign, value in reversed([*pairs]) if name and sign}
 
 
 def become(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> NoReturn:
     """Replace this process by the command, found on the PATH that it gets. Raises Refused."""
-    # Python ignores these two for itself, and an ignored signal stays ignored across an exec.
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_DFL)
+    if not command[0]:
+        raise Refused("the command is empty", Exit.COMMAND_NOT_FOUND)
+    sys.stderr.flush()
+    _give_signals_back()
     try:
         os.execvpe(command[0], command, variables)  # noqa: S606  # no shell is the point
     except (FileNotFoundError, NotADirectoryError):
-        raise Refused(f"{command[0]}: command not found", Exit.COMMAND_NOT_FOUND) from None
+        raise _not_found(command[0], variables) from None
     except OSError as error:
         if error.errno == errno.E2BIG:
-            raise Refused(
-                "all secrets together are larger than an environment may be; choose with --only"
-            ) from None
+            raise _too_much(command, variables) from None
         raise Refused(f"{command[0]}: {error.strerror}", Exit.NOT_EXECUTABLE) from None
 
 
-def _matcher(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+def _check_had(refused: Sequence[tuple[Wanted, SecretsClientError]]) -> None:
+    for found, error in refused:
+        if len(refused) == 1 or isinstance(error, DaemonUnavailable):
+            error.add_note(found.place)
+            raise error
+    if refused:
+        faults = [f"{found.place}: {error.message}" for found, error in refused]
+        raise Faulty(faults, NOT_STARTED, status_of(refused[0][1]))
 
 
-def _collisions(names: Iterable[SecretName]) -> Iterator[str]:
-    first: dict[str, SecretName] = {}
-    for name in names:
-        earlier = first.setdefault(name.variable, name)
-        if earlier is not name:
-            yield f"{earlier} and {name} would both be {name.variable}; choose one with --only"
+def _unfit(found: Wanted, value: SecretValue) -> Iterator[str]:
+    length = len(found.variable) + len(value) + len("=\0")
+    if b"\0" in value.reveal():
+        yield f"{found.place} holds a NUL byte, which no variable can; leave it out"
+    if length > MAX_ENVIRONMENT_STRING:
+        yield (
+            f"{found.place} is too large for a variable: {length:,} bytes with the name, and "
+            f"Linux takes {MAX_ENVIRONMENT_STRING:,}; leave it out"
+        )
 
 
-def _unfit(secrets: Iterable[Found]) -> Iterator[str]:
-    for found in secrets:
-        length = len(found.name.variable) + len(found.value) + len("=\0")
-        if b"\0" in found.value.reveal():
-            yield f"{found.name} holds a NUL byte, which no variable can; leave it out with --only"
-        if length > MAX_ENVIRONMENT_STRING:
-            yield (
-                f"{found.name} is too large for a variable: {length:,} bytes with its name, and "
-                f"Linux takes {MAX_ENVIRONMENT_STRING:,}; leave it out with --only"
-            )
+def _give_signals_back() -> None:
+    """As they were: an ignored signal stays ignored across an exec, a handled one is forgotten."""
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python does for itself
+        signal.signal(ignored, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # from here on none is lost in a handler
+
+
+def _not_found(command: str, variables: Mapping[bytes, bytes]) -> Refused:
+    """To the kernel a script whose interpreter is missing isn't there either; to a person it is."""
+    path = os.fsdecode(variables.get(b"PATH", os.defpath.encode()))
+    if shutil.which(command, path=path):
+        return Refused(
+            f"{command}: the interpreter of its first line was not found", Exit.NOT_EXECUTABLE
+        )
+    return Refused(f"{command}: command not found", Exit.COMMAND_NOT_FOUND)
+
+
+def _too_much(command: Sequence[str], variables: Mapping[bytes, bytes]) -> Refused:
+    size = sum(len(name) + len(value) + len("=\0") for name, value in variables.items())
+    size += sum(len(os.fsencode(argument)) + len("\0") for argument in command)
+    limit = min(os.sysconf("SC_ARG_MAX"), MAX_ENVIRONMENT)
+    largest = sorted(variables, key=lambda name: len(variables[name]), reverse=True)[:3]
+    return Refused(
+        f"all variables and arguments together are {size:,} bytes, and Linux takes {limit:,} "
+        "(with a pointer to each); the largest are "
+        f"{', '.join(map(os.fsdecode, largest))}; choose with --only"
+    )

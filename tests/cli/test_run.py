@@ -11,13 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from jarvis_secretsd.cli.exits import Refused
-from jarvis_secretsd.cli.running import MAX_ENVIRONMENT_STRING, check_names, environment, select
-from jarvis_secretsd.messages import Found
-from jarvis_secretsd.values import NEVER, Kid, SecretName, SecretValue
+from jarvis_secretsd.cli.running import MAX_ENVIRONMENT_STRING
+from jarvis_secretsd.messages import Get
+from jarvis_secretsd.values import SecretValue
 from tests.cli.terminal import PROGRAM, spawn
 from tests.client.fake_daemon import FakeDaemon
 
@@ -32,16 +29,6 @@ SHOW = (
 def _find_the_fake(fake: FakeDaemon, socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JARVIS_SECRETS_SOCKET", str(socket_path))
     monkeypatch.setenv("JARVIS_CLIENT_ID", "backend")
-
-
-def names(*texts: str) -> tuple[SecretName, ...]:
-    """The names that these texts are."""
-    return tuple(map(SecretName, texts))
-
-
-def found(name: str, data: bytes) -> Found:
-    """A secret as it is got."""
-    return Found(SecretName(name), SecretValue(data, is_text=False), Kid("0" * 16), NEVER, 1)
 
 
 def test_a_program_finds_its_secrets(fake: FakeDaemon) -> None:
@@ -143,8 +130,8 @@ def test_what_steers_programs_needs_a_word(fake: FakeDaemon) -> None:
     fake.hold(ld_preload="/tmp/e.so", home="/h")
     outcome = spawn("run", "--", "true")
     assert outcome.returncode == 1
-    assert b"LD_PRELOAD of ld_preload" in outcome.stderr
-    assert b"HOME of home" in outcome.stderr
+    assert b"ld_preload: the variable LD_PRELOAD steers" in outcome.stderr
+    assert b"home: the variable HOME steers" in outcome.stderr
     allowed = spawn("run", "--allow-dangerous", "--only", "home", "--", "sh", "-c", "echo $HOME")
     assert allowed.stdout == b"/h\n"
 
@@ -173,7 +160,8 @@ def test_too_much_together_is_not_blamed_on_the_command(fake: FakeDaemon) -> Non
     fake.hold(**{f"n{number}": "x" * 120_000 for number in range(30)})
     outcome = spawn("run", "--", "true")
     assert outcome.returncode == 1
-    assert b"all secrets together" in outcome.stderr
+    assert b"together are 3,6" in outcome.stderr
+    assert b"the largest are N" in outcome.stderr
 
 
 def test_a_refusal_names_its_secret(fake: FakeDaemon) -> None:
@@ -195,68 +183,126 @@ def test_a_script_without_a_first_line_is_not_executable(tmp_path: Path) -> None
     assert b"Exec format error" in outcome.stderr
 
 
-def test_a_pattern_that_matches_nothing_is_a_slip() -> None:
-    """A misspelt --only stops the start; a pattern is whole and `*` is its only special sign."""
-    listed = names("app/db", "app/x/key", "db_pass", "a.b")
-    assert select(listed, ()) == listed
-    assert select(listed, ("app/*",)) == names("app/db", "app/x/key")
-    assert select(listed, ("*pass", "a.b")) == names("db_pass", "a.b")
-    for pattern in ("db", "a?b", "[ad]*", "DB_PASS", ""):
-        with pytest.raises(Refused, match="no secret that you may read matches"):
-            select(listed, (pattern,))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "path",
-        "home",
-        "ld_library_path",
-        "pythonpath",
-        "bash_env",
-        "env",
-        "ifs",
-        "node_options",
-        "perl5opt",
-        "perllib",
-        "rubyopt",
-        "git_ssh_command",
-        "jarvis_client_id",
-        "jarvis_secrets_url",
-    ],
-)
-def test_variables_that_steer_are_known(name: str) -> None:
-    """What makes a shell, a loader or an interpreter run other code is dangerous."""
-    with pytest.raises(Refused, match="--allow-dangerous"):
-        check_names(names(name), allow_dangerous=False)
-    check_names(names(name), allow_dangerous=True)
-
-
-def test_ordinary_names_are_not_dangerous() -> None:
-    """Names that only look alike pass, those of the daemon's own examples among them."""
-    ordinary = names("db_path", "home_assistant_token", "old_ld_x", "git_token", "environment")
-    check_names(ordinary + names("jarvis_encryption_key", "github_pat"), allow_dangerous=False)
-
-
-@given(
-    inherited=st.dictionaries(st.sampled_from([b"A", b"B", b"C_D"]), st.binary(max_size=5)),
-    secrets=st.dictionaries(
-        st.sampled_from(["a", "b", "c/d", "e"]),
-        st.binary(max_size=5).filter(lambda d: b"\0" not in d),
-    ),
-)
-def test_secrets_win_over_what_was_there(
-    inherited: dict[bytes, bytes], secrets: dict[str, bytes]
-) -> None:
-    """Each secret is its variable's only value, and no other variable changes."""
-    made = environment(inherited, [found(name, data) for name, data in secrets.items()])
-    expected = {SecretName(name).variable.encode(): data for name, data in secrets.items()}
-    assert made == inherited | expected
-
-
 def test_an_empty_vault_is_pointed_out() -> None:
     """Who may read nothing is told, since the program will miss what it came for."""
     outcome = spawn("run", "--", "true")
     assert outcome.returncode == 0
     assert b"starts without any" in outcome.stderr
     assert os.environ["JARVIS_CLIENT_ID"] == "backend"
+
+
+def test_what_is_said_by_variable_is_all_that_is_asked_for(
+    fake: FakeDaemon, tmp_path: Path
+) -> None:
+    """--as and --env-file give what they name and plain values, and don't even ask for a list."""
+    fake.hold(db="x", smtp="y", other="z")
+    file = tmp_path / "app.env"
+    file.write_text("PGPASSWORD=jarvis://db\nLEVEL=info\nSMTP=jarvis://other\nKEPT=file\n")
+    arguments = ("run", "--env-file", str(file), "--as", "SMTP=smtp", "--", *SHOW)
+    outcome = spawn(*arguments, environ={"KEPT": "inherited"})
+    got = json.loads(outcome.stdout)
+    assert (got["PGPASSWORD"], got["LEVEL"], got["SMTP"]) == ("x", "info", "y")
+    assert got["KEPT"] == "file"
+    assert not {"DB", "OTHER"} & got.keys()
+    assert [type(request.operation) for request in fake.asked] == [Get, Get]
+
+
+def test_patterns_add_to_what_is_said_by_variable(fake: FakeDaemon) -> None:
+    """With --as, --only adds secrets by name, and --skip takes some of those away."""
+    fake.hold(db="x", smtp="y", other="z")
+    outcome = spawn("run", "--as", "PW=db", "--only", "*", "--skip", "o*", "--", *SHOW)
+    got = json.loads(outcome.stdout)
+    assert (got["PW"], got["SMTP"]) == ("x", "y")
+    assert not {"DB", "OTHER"} & got.keys()
+
+
+def test_an_empty_env_file_gives_nothing(fake: FakeDaemon, tmp_path: Path) -> None:
+    """A file that names no secret is not a wish for all of them."""
+    fake.hold(db="x")
+    (tmp_path / "app.env").write_text("# nothing yet\n")
+    outcome = spawn("run", "--env-file", str(tmp_path / "app.env"), "--", *SHOW)
+    assert "DB" not in json.loads(outcome.stdout)
+    assert outcome.stderr == b""
+
+
+def test_an_env_file_may_come_through_a_pipe(fake: FakeDaemon) -> None:
+    """`-` is stdin, as everywhere; its faults have a line too."""
+    fake.hold(db="x")
+    arguments = ("run", "--env-file", "-", "--", "sh", "-c", "echo $PW")
+    assert spawn(*arguments, stdin=b"PW=jarvis://db\n").stdout == b"x\n"
+    assert b"stdin:1: PW: " in spawn(*arguments, stdin=b"PW=jarvis://D B\n").stderr
+
+
+def test_a_reference_that_leads_nowhere_is_told_with_its_line(
+    fake: FakeDaemon, tmp_path: Path
+) -> None:
+    """A missing secret and one that is denied stop the start, each with file, line and name."""
+    fake.hold(a="1", mine="2", theirs="3")
+    fake.unreadable.add("theirs")
+    file = tmp_path / "app.env"
+    started = tmp_path / "started"
+    file.write_text("A=jarvis://a\nB=jarvis://gone\n")
+    one = spawn("run", "--env-file", str(file), "--", "touch", str(started))
+    assert one.returncode == 3
+    assert f"jarvis-secrets: {file}:2: gone: no such secret".encode() in one.stderr
+    file.write_text("A=jarvis://a\nB=jarvis://gone\n\nC=jarvis://theirs\n")
+    both = spawn("run", "--env-file", str(file), "--as", "D=lost", "--", "touch", str(started))
+    assert both.returncode == 3
+    assert f"{file}:2: gone: no such secret\n".encode() in both.stderr
+    assert f"{file}:4: theirs: the policy does not allow this\n".encode() in both.stderr
+    assert b"--as D=lost: no such secret\n" in both.stderr
+    assert both.stderr.endswith(b"jarvis-secrets: the command was not started\n")
+    assert not started.exists()
+
+
+def test_a_reference_that_is_overridden_is_not_asked_for(fake: FakeDaemon, tmp_path: Path) -> None:
+    """What another file or option replaces may be missing: nobody gets it."""
+    fake.hold(a="1")
+    (tmp_path / "base.env").write_text("A=jarvis://gone\nB=jarvis://gone\n")
+    (tmp_path / "local.env").write_text("B=plain\n")
+    files = ("--env-file", str(tmp_path / "base.env"), "--env-file", str(tmp_path / "local.env"))
+    outcome = spawn("run", *files, "--as", "A=a", "--", "sh", "-c", 'echo "$A $B"')
+    assert outcome.stdout == b"1 plain\n"
+
+
+@pytest.mark.parametrize("wrong", ["DB", "=db", "1ST=db", "A-B=db", "DB=Db", "DB="])
+def test_a_wrong_renaming_is_a_usage_error(wrong: str) -> None:
+    """`--as` takes a variable that shells can read, and a secret's name."""
+    outcome = spawn("run", "--as", wrong, "--", "true")
+    assert outcome.returncode == 2
+    assert b"--as" in outcome.stderr
+
+
+def test_a_plain_value_has_the_limits_of_a_secret(fake: FakeDaemon, tmp_path: Path) -> None:
+    """A value of a file that the kernel won't take is told with its line, before the start."""
+    (tmp_path / "app.env").write_text(f"A=1\nB={'x' * MAX_ENVIRONMENT_STRING}\n")
+    outcome = spawn("run", "--env-file", str(tmp_path / "app.env"), "--", "true")
+    assert outcome.returncode == 1
+    assert b"app.env:2 is too large for a variable: 131,075 bytes" in outcome.stderr
+
+
+def test_a_missing_interpreter_is_not_a_missing_command(tmp_path: Path) -> None:
+    """A script that is there is 126 with the reason, where the kernel speaks of no such file."""
+    script = tmp_path / "s"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    outcome = spawn("run", "--", str(script))
+    assert outcome.returncode == 126
+    assert b"the interpreter of its first line was not found" in outcome.stderr
+
+
+def test_an_empty_command_is_told() -> None:
+    """`run -- "$COMMAND"` without a COMMAND says what is wrong."""
+    outcome = spawn("run", "--", "")
+    assert outcome.returncode == 127
+    assert b"the command is empty" in outcome.stderr
+
+
+def test_without_a_daemon_nothing_starts(tmp_path: Path) -> None:
+    """Without its daemon a program isn't started without its secrets."""
+    outcome = spawn(
+        "run", "--as", "A=a", "--", "touch", str(tmp_path / "started"),
+        environ={"JARVIS_SECRETS_SOCKET": str(tmp_path / "none.sock")},
+    )  # fmt: skip
+    assert outcome.returncode == 5
+    assert not (tmp_path / "started").exists()

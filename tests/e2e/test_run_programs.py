@@ -1,0 +1,281 @@
+"""`jarvis-secrets run` with a real daemon and real programs: shells, a terminal, signals."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO
+
+import pytest
+
+from jarvis_secretsd.client import SecretsClient
+from tests.cli.terminal import PROGRAM
+from tests.daemon_process import DaemonProcess
+from tests.e2e.tools import needs
+
+HELD = {
+    "db-password": "p@$$w0rd${HOME} `id` 'x' \"y\" \\n",
+    "app/key.pem": "-----BEGIN\nline two\n-----END\n",
+    "greeting": "grüß gott\t",
+    "empty": "",
+}
+
+VARIABLES = {"DB_PASSWORD": "db-password", "APP_KEY_PEM": "app/key.pem"}
+VARIABLES |= {"GREETING": "greeting", "EMPTY": "empty"}
+
+PYTHON = (sys.executable, "-I", "-S", "-c")
+
+LIMIT = 20.0
+"""Seconds until a program counts as hung."""
+
+
+@pytest.fixture
+def environ(daemon: DaemonProcess) -> dict[str, str]:
+    """An environment of a few variables, in which `run` finds a daemon that holds `HELD`."""
+    with SecretsClient(str(daemon.socket_path), client_id="admin") as client:
+        for name, text in HELD.items():
+            client.put(name, text)
+    return {
+        "PATH": "/usr/bin:/bin",
+        "JARVIS_SECRETS_SOCKET": str(daemon.socket_path),
+        "JARVIS_CLIENT_ID": "admin",
+    }
+
+
+def run(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """`jarvis-secrets run` with these arguments and no other environment."""
+    command = [*PROGRAM, "run", *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, check=False, timeout=LIMIT)
+
+
+@contextmanager
+def talking(environ: Mapping[str, str], script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python program under `run`, to be spoken with; it has said `ready` first."""
+    command = [*PROGRAM, "run", "--", *PYTHON, script]
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        try:
+            assert heard(process) == b"ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def heard(process: subprocess.Popen[bytes]) -> bytes:
+    """The next line that the program says."""
+    assert process.stdout
+    assert select.select([process.stdout], [], [], LIMIT)[0]
+    return process.stdout.readline()
+
+
+@pytest.mark.parametrize("shell", [pytest.param(s, marks=needs(s)) for s in ("sh", "dash", "bash")])
+def test_shells_read_every_byte(environ: dict[str, str], shell: str) -> None:
+    """A shell finds each value under its variable as it was put, and passes it on."""
+    for variable, name in VARIABLES.items():
+        inner = f"{PYTHON[0]} -c 'import os; print(ascii(os.environ[\"{variable}\"]))'"
+        outcome = run(environ, "--", shell, "-c", f'printf "%s|" "${variable}"; {inner}')
+        shown, _, passed_on = outcome.stdout.rpartition(b"|")
+        assert shown.decode() == HELD[name]
+        assert ast.literal_eval(passed_on.decode()) == HELD[name]
+
+
+def test_nothing_else_changes_in_the_environment(environ: dict[str, str]) -> None:
+    """What was inherited is inherited, to the byte; nothing of the interpreter's own is added."""
+    given = {**environ, "LANG": "C", "KEPT": " x=y ", "DB_PASSWORD": "old"}
+    outcome = run(given, "--", "env", "-0")
+    assert outcome.stderr == b""
+    strings = outcome.stdout.decode().split("\0")[:-1]
+    expected = {**given, **{variable: HELD[name] for variable, name in VARIABLES.items()}}
+    assert sorted(strings) == sorted(f"{name}={value}" for name, value in expected.items())
+
+
+@pytest.mark.parametrize("shell", [pytest.param(s, marks=needs(s)) for s in ("dash", "bash")])
+def test_a_name_that_shells_cant_read_has_a_way_out(
+    daemon: DaemonProcess, environ: dict[str, str], shell: str
+) -> None:
+    """A secret whose variable begins with a digit is remarked, and --as makes it readable."""
+    with SecretsClient(str(daemon.socket_path), client_id="admin") as client:
+        client.put("1st", "one")
+    warned = run(environ, "--only", "1st", "--", shell, "-c", "true")
+    assert warned.returncode == 0
+    assert b"--as _1ST=1st" in warned.stderr
+    mended = run(environ, "--as", "_1ST=1st", "--", shell, "-c", "echo $_1ST")
+    assert (mended.stdout, mended.stderr) == (b"one\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -9 $$", 137)],
+)
+def test_a_shell_sees_the_end_of_the_program(
+    environ: dict[str, str], command: str, status: int
+) -> None:
+    """`$?` after `run` is `$?` after the program."""
+    script = '"$@"; echo $?'
+    wrapped = ("sh", "-c", script, "sh", *PROGRAM, "run", "--", "sh", "-c", command)
+    outcome = subprocess.run(wrapped, env=environ, capture_output=True, check=True, timeout=LIMIT)
+    assert outcome.stdout == f"{status}\n".encode()
+
+
+SIGNALS = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "CONT")
+
+COUNT = f"""
+import os, signal, sys
+def say(number, frame): os.write(1, signal.Signals(number).name.encode() + b"\\n")
+for name in {SIGNALS!r}: signal.signal(getattr(signal, "SIG" + name), say)
+print("ready", flush=True)
+for line in sys.stdin: print(line.strip(), flush=True)
+sys.exit(9)
+"""
+
+
+def test_every_signal_arrives_as_often_as_it_was_sent(environ: dict[str, str]) -> None:
+    """Whoever signals `run` signals the program: each once, the second like the first."""
+    with talking(environ, COUNT) as process:
+        for name in SIGNALS * 2:
+            number = signal.Signals[f"SIG{name}"]
+            process.send_signal(number)
+            assert heard(process) == f"{number.name}\n".encode()
+        assert process.stdin
+        process.stdin.write(b"done\n")
+        assert heard(process) == b"done\n"  # and no signal came twice
+        process.stdin.close()
+        assert process.wait(LIMIT) == 9
+
+
+def test_a_stop_while_it_starts_leaves_nothing_behind(environ: dict[str, str]) -> None:
+    """SIGTERM at any moment of the start ends what was started, as a signal does."""
+    for delay in (0.0, 0.005, 0.02, 0.05, 0.1, 0.2):
+        with subprocess.Popen([*PROGRAM, "run", "--", "sleep", "60"], env=environ) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(delay)
+            process.terminate()
+            assert process.wait(LIMIT) == -signal.SIGTERM
+
+
+STATE = """
+import os
+status = open("/proc/self/status").read().splitlines()
+print([line for line in status if line.split(":")[0] in ("SigBlk", "SigIgn", "Umask")])
+print(sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+             if os.path.exists(f"/proc/self/fd/{fd}")))
+print(os.getcwd(), os.getpid() == os.getsid(0), os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+PREPARE = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
+for number in (signal.SIGPIPE, signal.SIGXFSZ): signal.signal(number, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGCHLD])
+os.umask(0o27)
+os.nice(1)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_what_a_process_inherits_passes_through(environ: dict[str, str]) -> None:
+    """Signals ignored and blocked, descriptors, umask and priority are those that were given."""
+    reading, writing = os.pipe()
+    try:
+        direct, through = (
+            subprocess.run(
+                [*PYTHON, PREPARE, *prefix, *PYTHON, STATE],
+                env=environ,
+                pass_fds=(reading,),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=True,
+                cwd="/",
+                timeout=LIMIT,
+            )
+            for prefix in ((), (*PROGRAM, "run", "--"))
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert b"pipe:" in direct.stdout
+    assert b"socket:" not in through.stdout
+    assert _without_numbers(direct.stdout) == _without_numbers(through.stdout)
+
+
+def _without_numbers(shown: bytes) -> list[str]:
+    """What was printed, without the numbers of the two pipes that each run has of its own."""
+    lines = shown.decode().splitlines()
+    kinds = [path.partition(":[")[0] for path in ast.literal_eval(lines[1])]
+    return [lines[0], *kinds, lines[2]]
+
+
+ON_A_TERMINAL = """
+import os, signal, sys
+def say(number, frame): os.write(1, b"interrupted\\n")
+signal.signal(signal.SIGINT, say)
+print("ready", [os.isatty(fd) for fd in range(3)], os.tcgetpgrp(0) == os.getpgrp(), flush=True)
+print("got", sys.stdin.readline(), flush=True)
+sys.exit(9)
+"""
+
+
+@needs("setsid")
+def test_the_terminal_is_the_programs(environ: dict[str, str]) -> None:
+    """It is in the foreground of the terminal; Ctrl-C reaches it once, and its end is the end."""
+    ours, theirs = pty.openpty()
+    command = ["setsid", "--ctty", *PROGRAM, "run", "--", *PYTHON, ON_A_TERMINAL]
+    with (
+        open(ours, "r+b", buffering=0) as screen,
+        subprocess.Popen(
+            command, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
+        ) as process,
+    ):
+        os.close(theirs)
+        assert b"ready [True, True, True] True" in _shown_until(screen, b"ready")
+        screen.write(b"\x03")
+        _shown_until(screen, b"interrupted")
+        screen.write(b"hello\n")
+        assert b"interrupted" not in _shown_until(screen, b"got hello")
+        assert process.wait(LIMIT) == 9
+
+
+def _shown_until(screen: IO[bytes], text: bytes) -> bytes:
+    """What the terminal shows up to the end of the line that has this text."""
+    shown = b""
+    while text not in shown or not shown.endswith(b"\n"):
+        assert select.select([screen], [], [], LIMIT)[0], shown
+        shown += screen.read(1024)
+    return shown
+
+
+def test_who_may_not_read_a_reference_is_told_its_line(
+    make_daemon: type[DaemonProcess], tmp_path: os.PathLike[str]
+) -> None:
+    """The real policy's denial stops the start, whether or not there is such a secret."""
+    uid = os.geteuid()
+    policy = (
+        f'clients:\n  app: {{users: ["{uid}"], allow: [mine]}}\n'
+        f'  admin: {{users: ["{uid}"], permissions: [all], allow: ["*"]}}\n'
+    )
+    running = make_daemon(policy=policy)
+    running.start()
+    with SecretsClient(str(running.socket_path), client_id="admin") as client:
+        client.put("mine", "1")
+        client.put("theirs", "2")
+    path = os.path.join(tmp_path, "app.env")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("MINE=jarvis://mine\nA=jarvis://theirs\nB=jarvis://none\n")
+    environ = {"JARVIS_SECRETS_SOCKET": str(running.socket_path), "JARVIS_CLIENT_ID": "app"}
+    outcome = run(environ, "--env-file", path, "--", "echo", "started")
+    assert (outcome.returncode, outcome.stdout) == (4, b"")
+    assert f"{path}:2: theirs: ".encode() in outcome.stderr
+    assert f"{path}:3: none: ".encode() in outcome.stderr
+    with SecretsClient(str(running.socket_path), client_id="admin") as client:
+        client.put("huge", b"x" * 200_000)
+    limited = run({**environ, "JARVIS_CLIENT_ID": "admin"}, "--only", "huge", "--", "true")
+    assert limited.returncode == 1
+    assert b"huge is too large for a variable" in limited.stderr
