@@ -26,6 +26,8 @@ def fetch(name: str, client: str) -> str:
     connection.close()
     if reply.status != 200:
         raise LookupError(f"{answer['error']}: {answer['message']}")
+    if "encoding" in answer:
+        raise LookupError(f"{name} holds bytes, not text")
     return str(answer["value"])
 
 
