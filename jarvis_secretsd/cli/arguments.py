@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from jarvis_secretsd.cli.completing import client_ids, secret_names
 from jarvis_secretsd.values import ClientId, Kind, Permission, SecretName
 
 # Their values as text: of an enumeration click takes the members' names, from 8.2 on.
@@ -21,22 +22,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def name_argument(**more: Any) -> Callable[[F], F]:
     """NAME, a secret's name; anything else is a usage error that suggests one."""
-    return click.argument("name", callback=_each(SecretName), **more)
+    convert = _each(SecretName)
+    return click.argument("name", callback=convert, shell_complete=secret_names, **more)
 
 
 def names_argument() -> Callable[[F], F]:
     """NAMES, any number of secrets' names."""
-    return click.argument("names", nargs=-1, callback=_each(SecretName))
+    convert = _each(SecretName)
+    return click.argument("names", nargs=-1, callback=convert, shell_complete=secret_names)
 
 
 def client_argument() -> Callable[[F], F]:
     """CLIENT, a client's id."""
-    return click.argument("subject", metavar="CLIENT", callback=_each(ClientId))
+    convert = _each(ClientId)
+    return click.argument("subject", metavar="CLIENT", callback=convert, shell_complete=client_ids)
 
 
 def client_option(*names: str, text: str) -> Callable[[F], F]:
     """An option that is a client's id."""
-    return click.option(*names, metavar="CLIENT", callback=_each(ClientId), help=text)
+    convert = _each(ClientId)
+    return click.option(
+        *names, metavar="CLIENT", callback=convert, shell_complete=client_ids, help=text
+    )
 
 
 def _each(kind: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, Raw], Raw]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from jarvis_secretsd.client import ConnectionLost, SecretsClientError
+from jarvis_secretsd.client.errors import NoDaemon
 from jarvis_secretsd.errors import SecretsError
 
 
@@ -40,9 +40,12 @@ class Refused(SecretsError):
         self.status = status
 
 
-class _Ending(Struct, frozen=True):
+class _Ending(NamedTuple):
+    """How a failure ends, and what to do about it; `instead` of words that aren't for a person."""
+
     status: Exit
     advice: str = ""
+    instead: str = ""
 
 
 _ENDINGS = {
@@ -50,13 +53,19 @@ _ENDINGS = {
     "too_large": _Ending(Exit.USAGE),
     "method_not_allowed": _Ending(Exit.USAGE),
     "not_found": _Ending(Exit.NOT_FOUND, "`jarvis-secrets list` shows what you may read"),
-    "denied": _Ending(Exit.DENIED, "`jarvis-secrets whoami` shows your rights"),
-    "client_required": _Ending(Exit.DENIED, "name yours with --client ID or JARVIS_CLIENT_ID"),
-    "bad_token": _Ending(Exit.DENIED, "JARVIS_SECRETS_TOKEN_FILE names the file with the token"),
+    "denied": _Ending(
+        Exit.DENIED, "`jarvis-secrets whoami` shows your rights, `help denied` what to do"
+    ),
+    "client_required": _Ending(
+        Exit.DENIED,
+        "name it with --client ID or JARVIS_CLIENT_ID; `jarvis-secrets whoami` lists yours",
+        instead="which client are you?",
+    ),
+    "bad_token": _Ending(Exit.DENIED, "`jarvis-secrets help denied` says where it goes"),
     "unreachable": _Ending(Exit.UNREACHABLE),
     "unavailable": _Ending(Exit.UNAVAILABLE, "it resumes by itself; repeat it later"),
     "rate_limited": _Ending(Exit.UNAVAILABLE, "wait a moment, then repeat it"),
-    "conflict": _Ending(Exit.CONFLICT, "it was changed meanwhile; look at it, then repeat"),
+    "conflict": _Ending(Exit.CONFLICT, "look at it before you repeat"),
 }
 """The ending of each code of docs/wire.md; any other code is a plain failure."""
 
@@ -70,8 +79,18 @@ def status_of(error: SecretsClientError | SecretsError) -> Exit:
 
 def explain(error: SecretsClientError | SecretsError) -> str:
     """One line: what it was about (the error's notes), what was wrong, what to do next."""
-    text = ": ".join([*getattr(error, "__notes__", ()), error.message])
-    advice = _ENDINGS.get(error.code, _Ending(Exit.FAILURE)).advice
-    if isinstance(error, ConnectionLost):
-        advice = "look what took effect before you repeat it"
-    return f"{text}; {advice}" if advice else text
+    ending = _ENDINGS.get(error.code, _Ending(Exit.FAILURE))
+    text = ": ".join([*getattr(error, "__notes__", ()), ending.instead or error.message])
+    joint = " " if text.endswith("?") else "; "
+    return joint.join(filter(None, (text, _advice(error) or ending.advice)))
+
+
+def _advice(error: SecretsClientError | SecretsError) -> str:
+    """What to do about the kinds of a failure that share its code."""
+    match error:
+        case ConnectionLost():
+            return "look what took effect before you repeat it"
+        case NoDaemon():
+            return "`jarvis-secrets help getting-started` says how to start one"
+        case _:
+            return ""

@@ -8,9 +8,14 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct, structs
 
+from jarvis_secretsd.cli.completing import client_ids
 from jarvis_secretsd.client import SecretsClient
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+TIMEOUT = 5.0
+"""Seconds that each answer may take."""
 
 
 class Settings(Struct, frozen=True):
@@ -29,11 +34,17 @@ def settings() -> Settings:
     return found if isinstance(found, Settings) else Settings()
 
 
-def connect() -> SecretsClient:
+def connect(*, timeout: float = TIMEOUT, wait: float | None = None) -> SecretsClient:
     """A client with these settings. Nothing is cached: a command asks once."""
     said = settings()
     return SecretsClient(
-        said.socket, said.url, said.client, cache_ttl=0, allow_remote=said.allow_remote
+        said.socket,
+        said.url,
+        said.client,
+        timeout=timeout,
+        wait=wait,
+        cache_ttl=0,
+        allow_remote=said.allow_remote,
     )
 
 
@@ -56,9 +67,19 @@ def _option(*names: str, **more: Any) -> Callable[[F], F]:
 
 
 _OPTIONS = (
-    _option("--socket", metavar="PATH", help="The daemon's socket [JARVIS_SECRETS_SOCKET]."),
+    _option(
+        "--socket",
+        metavar="PATH",
+        type=click.Path(),
+        help="The daemon's socket [JARVIS_SECRETS_SOCKET].",
+    ),
     _option("--url", metavar="URL", help="http://127.0.0.1:8081 instead [JARVIS_SECRETS_URL]."),
-    _option("--client", metavar="ID", help="The client to be [JARVIS_CLIENT_ID]."),
+    _option(
+        "--client",
+        metavar="ID",
+        shell_complete=client_ids,
+        help="The client to be [JARVIS_CLIENT_ID].",
+    ),
     _option("--allow-remote", is_flag=True, help="Take a URL that leaves this host, unencrypted."),
     _option("--json", is_flag=True, help="Print the result as JSON."),
 )

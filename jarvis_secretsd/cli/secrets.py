@@ -6,18 +6,21 @@ import click
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.cli.arguments import GENERATED, KIND, name_argument, names_argument
+from jarvis_secretsd.cli.completing import secret_names
 from jarvis_secretsd.cli.exits import Exit
 from jarvis_secretsd.cli.intake import take_value
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import (
-    columns,
     count_bytes,
+    day,
     moment,
     release,
     remark,
     show,
     show_json,
+    table,
 )
+from jarvis_secretsd.cli.selection import choose
 from jarvis_secretsd.values import Kind, SecretName, SecretValue
 
 
@@ -38,7 +41,13 @@ def get(name: SecretName, kid: str | None) -> None:
 @click.command()
 @name_argument()
 @click.argument("surplus", nargs=-1, metavar="")
-@click.option("--file", "path", metavar="PATH", help="Take the file as it is (- for stdin).")
+@click.option(
+    "--file",
+    "path",
+    metavar="PATH",
+    type=click.Path(),
+    help="Take the file as it is (- for stdin).",
+)
 @click.option("--generate", type=GENERATED, metavar="KIND", help="Let the daemon make it.")
 @click.option("--keep-newline", is_flag=True, help="Keep the final newline of stdin.")
 @click.option("--kind", type=KIND, metavar="KIND", help="What it is.")
@@ -105,31 +114,37 @@ def _tell_stored(stored: m.Stored, value: SecretValue | None) -> None:
 
 
 @click.command("list")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=secret_names)
 @shared_options
-def list_secrets() -> None:
-    """List the secrets that you may read, never their values."""
+def list_secrets(patterns: tuple[str, ...]) -> None:
+    """List the secrets that you may read, never their values.
+
+    With PATTERNs those that match one of them; * is any run of characters: 'db/*'.
+    """
     with connect() as client:
         listed = client.list()
+    if patterns:
+        names = choose(
+            (entry.name for entry in listed), patterns, (), what="secret that you may read"
+        )
+        listed = tuple(entry for entry in listed if entry.name in names)
     if settings().json:
         show_json(m.Listing(listed))
-        return
-    if not listed:
-        remark("there is no secret that you may read")
-        return
-    rows = [("NAME", "KIND", "VERSION", "KID", "CREATED", "DUE", "STATE")]
-    rows += [
-        (
-            entry.name,
-            entry.kind,
-            str(entry.version),
-            entry.kid,
-            moment(entry.created_at),
-            moment(entry.expires_at),
-            f"{entry.state}, overdue" if entry.is_expired else entry.state,
-        )
-        for entry in listed
-    ]
-    show(*columns(rows))
+    elif not listed:
+        remark("there is no secret that you may read; `jarvis-secrets put NAME` stores one")
+    else:
+        table(("NAME", "KIND", "VERSION", "CREATED", "DUE", "STATE"), map(_row, listed))
+
+
+def _row(entry: m.Listed) -> tuple[str, ...]:
+    return (
+        entry.name,
+        entry.kind,
+        str(entry.version),
+        day(entry.created_at),
+        day(entry.expires_at),
+        "overdue" if entry.is_expired else entry.state,
+    )
 
 
 @click.command()
@@ -163,13 +178,14 @@ def rotate(
 @name_argument()
 @shared_options
 def delete(name: SecretName) -> None:
-    """Take NAME out of use; `restore` brings it back until its grace ends."""
+    """Take NAME out of use; until its grace ends, `restore` brings it back."""
     with connect() as client:
         gone = client.ask(m.Delete(name), m.Deleted)
     if settings().json:
         show_json(gone)
     else:
-        show(f"deleted {name}; until {moment(gone.restorable_until)} `restore` can undo it")
+        until = moment(gone.restorable_until)
+        show(f"deleted {name}; until {until} `jarvis-secrets restore {name}` brings it back")
 
 
 @click.command()

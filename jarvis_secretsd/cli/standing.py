@@ -1,20 +1,127 @@
-"""The commands about who may what, and how the daemon is: whoami, can, token, health."""
+"""The commands about who may what, and how the daemon is: status, whoami, can, health."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from pwd import getpwuid
 
 import click
 
 from jarvis_secretsd import messages as m
-from jarvis_secretsd.cli.arguments import PERMISSION, client_argument, client_option, name_argument
+from jarvis_secretsd.cli.arguments import PERMISSION, client_option, name_argument
 from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.cli.options import connect, settings, shared_options
-from jarvis_secretsd.cli.output import columns, moment, remark, show, show_json
+from jarvis_secretsd.cli.output import counted, remark, show, show_json
 from jarvis_secretsd.client import SecretsClient
+from jarvis_secretsd.client.client import CLIENT_VARIABLE, TOKEN_FILE_VARIABLE
+from jarvis_secretsd.errors import Reason
 from jarvis_secretsd.values import ClientId, Permission, SecretName
 
-DAY = 24 * 60 * 60
+LONG = 70
+"""Characters of rights above which a status doesn't spell them out."""
+
+_UNWELL: Mapping[str, str] = {
+    Reason.AUDIT_UNWRITABLE: "the audit log can't be written, so nothing is given out",
+    Reason.STORAGE_FULL: "the disk is full, so nothing is given out or stored",
+    Reason.STORAGE_FAILED: "the disk fails, so nothing is given out or stored",
+    Reason.LOCKED: "an admin has locked it, so nothing is given out",
+}
+
+_SYNC = {
+    "always": "no answer leaves before its audit entry is on the disk",
+    "interval": "answers don't wait for the audit log, which is synced by interval",
+}
+
+
+class Status(m.Result, frozen=True):
+    """How the daemon is, and who one is to it."""
+
+    health: m.HealthStatus
+    identity: m.Identity
+
+
+@click.command()
+@shared_options
+def status() -> int:
+    """Say in a line how the daemon is, who you are, and what you may.
+
+    Ends with 0 if the daemon is well, 6 if not.
+    """
+    with connect() as client:
+        found = Status(client.ask(m.Health(), m.HealthStatus), client.ask(m.WhoAmI(), m.Identity))
+    if settings().json:
+        show_json(found)
+    else:
+        sync = _sync(found.health)
+        show(f"{_how(found.health)}; you are {_who(found.identity)}; {sync}")
+    return _wellness(found.health)
+
+
+def _how(health: m.HealthStatus) -> str:
+    why = _UNWELL.get(health.status, "")
+    secrets = counted(health.secrets_count, "secret")
+    return f"{health.status}: {why}{'; ' if why else ''}{secrets}"
+
+
+def _sync(health: m.HealthStatus) -> str:
+    return _SYNC.get(health.audit_sync, f"audit sync: {health.audit_sync}")
+
+
+def _wellness(health: m.HealthStatus) -> Exit:
+    return Exit.OK if health.status == "ok" else Exit.UNAVAILABLE
+
+
+def _who(identity: m.Identity) -> str:
+    if identity.client is None:
+        return f"{_user(identity)} as no client ({_why_nobody(identity)})"
+    return f"{_user(identity)} as {identity.client} and may {_rights(identity)}"
+
+
+def _user(identity: m.Identity) -> str:
+    """The user's name with the uid; the uid alone where it has none."""
+    if identity.uid is None:
+        return "a user whom the kernel doesn't name"
+    try:
+        return f"{getpwuid(identity.uid).pw_name} (uid {identity.uid})"
+    except KeyError:
+        return f"uid {identity.uid}"
+
+
+def _why_nobody(identity: m.Identity) -> str:
+    """Why a peer is no client, and what to do about it."""
+    claim = settings().client or os.environ.get(CLIENT_VARIABLE)
+    others = " or ".join(identity.clients)
+    if not claim:
+        named = f"--client or {CLIENT_VARIABLE} can be {others}"
+        return named if others else "the policy binds none to you"
+    if claim not in identity.clients:
+        return f"you may not be {claim}, {'but ' if others else 'nor another'}{others}"
+    return f"{claim} needs its token; {TOKEN_FILE_VARIABLE} names a file with it"
+
+
+def _rights(identity: m.Identity) -> str:
+    """What one may, in words, spelled out where that is short."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for permission, patterns in identity.permissions.items():
+        alike.setdefault(patterns, []).append(permission)
+    if not alike:
+        return "nothing"
+    told = "; ".join(
+        f"{', '.join(permissions)} {_names(patterns)}".strip()
+        for patterns, permissions in alike.items()
+    )
+    if set(alike) <= {("*",), ()} and set(identity.permissions) == set(Permission):
+        told = "do everything"
+    if identity.deny:
+        told += f", but never touch {', '.join(identity.deny)}"
+    if len(told) <= LONG:
+        return told
+    return f"{', '.join(identity.permissions)} (`jarvis-secrets whoami` says what)"
+
+
+def _names(patterns: tuple[str, ...]) -> str:
+    return "everything" if patterns == ("*",) else ", ".join(patterns)
 
 
 @click.command()
@@ -30,11 +137,8 @@ def whoami() -> None:
 
 
 def _described(identity: m.Identity) -> Iterator[str]:
-    if identity.uid is None:
-        yield f"user: the kernel doesn't say ({identity.transport})"
-    else:
-        yield f"user: uid {identity.uid}, gid {identity.gid} ({identity.transport})"
-    yield f"client: {identity.client or 'none named; use --client ID or JARVIS_CLIENT_ID'}"
+    yield f"user: {_user(identity)}, over {identity.transport}"
+    yield f"client: {identity.client or f'none ({_why_nobody(identity)})'}"
     yield f"may be: {', '.join(identity.clients) or 'no client of the policy'}"
     for permission, patterns in identity.permissions.items():
         yield f"may {permission}: {', '.join(patterns)}".removesuffix(": ")
@@ -51,7 +155,7 @@ def _described(identity: m.Identity) -> Iterator[str]:
 def can(permission: str, name: SecretName | None, subject: ClientId | None, uid: int | None) -> int:
     """Say whether you may PERMISSION (on NAME), and which line of the policy decides.
 
-    Ends with 0 for yes and 4 for no.
+    PERMISSION is read, write, rotate, delete, sign, audit or admin. Ends with 0 for yes, 4 for no.
     """
     with connect() as client:
         asked = m.Can(subject or _myself(client), Permission(permission), name, uid)
@@ -64,10 +168,10 @@ def can(permission: str, name: SecretName | None, subject: ClientId | None, uid:
 
 
 def _myself(client: SecretsClient) -> ClientId:
-    me = client.ask(m.WhoAmI(), m.Identity).client
-    if me is None:
-        raise Refused("which client? Say it with --client, or ask --for another", Exit.USAGE)
-    return ClientId(me)
+    identity = client.ask(m.WhoAmI(), m.Identity)
+    if identity.client is None:
+        raise Refused(f"as which client? {_why_nobody(identity)}; or ask --for one", Exit.USAGE)
+    return ClientId(identity.client)
 
 
 @click.command()
@@ -75,76 +179,22 @@ def _myself(client: SecretsClient) -> ClientId:
 def health() -> int:
     """Ask whether the daemon is well. Ends with 0 if so, 6 if not."""
     with connect() as client:
-        status = client.ask(m.Health(), m.HealthStatus)
+        found = client.ask(m.Health(), m.HealthStatus)
     if settings().json:
-        show_json(status)
+        show_json(found)
     else:
-        show(
-            f"{status.status}: version {status.version}, up {status.uptime_secs:,} s, "
-            f"{status.secrets_count:,} secrets"
-        )
-        if status.audit_sync != "always":
-            remark(f"the audit log is synced by {status.audit_sync}, not before each reply")
-    return Exit.OK if status.status == "ok" else Exit.UNAVAILABLE
+        show(f"{_how(found)}; version {found.version}, up {_span(found.uptime_secs)}")
+        if found.audit_sync != "always":
+            remark(_sync(found))
+    return _wellness(found)
 
 
-@click.group()
-@shared_options
-def token() -> None:
-    """Make, list and revoke the tokens of clients."""
+def _span(seconds: int) -> str:
+    """A stretch of time in its largest unit."""
+    for size, unit in ((24 * 60 * 60, "day"), (60 * 60, "hour"), (60, "minute")):
+        if seconds >= size:
+            return counted(seconds // size, unit)
+    return counted(seconds, "second")
 
 
-@token.command("create")
-@client_argument()
-@click.option("--days", type=click.IntRange(min=1), metavar="DAYS", help="Its life (365).")
-@click.option("--uid", "uids", type=int, multiple=True, metavar="UID", help="Only for this user.")
-@shared_options
-def create_token(subject: ClientId, days: int | None, uids: tuple[int, ...]) -> None:
-    """Make a token for CLIENT and write it to stdout, this once."""
-    lifetime = None if days is None else days * DAY
-    with connect() as client:
-        made = client.ask(m.TokenCreate(subject, lifetime, uids), m.TokenCreated)
-    if settings().json:
-        show_json(made)
-        return
-    show(made.token.reveal())
-    remark(f"token {made.token_id} of {made.client}, until {moment(made.expires_at)}")
-
-
-@token.command("list")
-@shared_options
-def list_tokens() -> None:
-    """List the tokens by their ids."""
-    with connect() as client:
-        listing = client.ask(m.TokenList(), m.TokenListing)
-    if settings().json:
-        show_json(listing)
-        return
-    rows = [("ID", "CLIENT", "CREATED", "UNTIL", "UIDS")]
-    rows += [
-        (
-            found.token_id,
-            found.client,
-            moment(found.created_at),
-            moment(found.expires_at),
-            ",".join(map(str, found.uids)) or "any",
-        )
-        for found in listing.tokens
-    ]
-    show(*columns(rows))
-
-
-@token.command("revoke")
-@click.argument("token_id", metavar="ID")
-@shared_options
-def revoke_token(token_id: str) -> None:
-    """End the token with this ID at once."""
-    with connect() as client:
-        ended = client.ask(m.TokenRevoke(token_id), m.TokenRevoked)
-    if settings().json:
-        show_json(ended)
-    else:
-        show(f"revoked {ended.token_id}")
-
-
-COMMANDS = (whoami, can, token, health)
+COMMANDS = (status, whoami, can, health)

@@ -6,39 +6,11 @@ import os
 import sys
 from contextlib import suppress
 
-import click
-
-from jarvis_secretsd import __version__
-from jarvis_secretsd.cli import secrets, standing, transfer
 from jarvis_secretsd.cli.exits import Exit, explain, status_of
-from jarvis_secretsd.cli.options import shared_options
-from jarvis_secretsd.cli.output import remark
-from jarvis_secretsd.client import SecretsClientError
+from jarvis_secretsd.cli.output import complain, release
+from jarvis_secretsd.client import SecretsClient, SecretsClientError
 from jarvis_secretsd.errors import SecretsError
-
-EPILOG = """\b
-Environment: JARVIS_SECRETS_SOCKET, JARVIS_SECRETS_URL, JARVIS_CLIENT_ID,
-JARVIS_SECRETS_TOKEN_FILE (a file that holds a client's token), JARVIS_SECRETS_UID (who
-may hold the URL's port, beside root and you), JARVIS_SECRETS_WAIT (seconds for a start).
-
-\b
-Exit status: 0 done, 1 failed, 2 not a valid request, 3 not found, 4 denied,
-5 no daemon, 6 the daemon can't now, 7 changed meanwhile; `run` ends as its
-command does, 126 and 127 as in a shell."""
-
-
-@click.group(
-    epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.version_option(__version__, prog_name="jarvis-secrets")
-@shared_options
-def cli() -> None:
-    """Fetch, store and rotate the secrets of this host."""
-
-
-for command in (*secrets.COMMANDS, *transfer.COMMANDS, *standing.COMMANDS):
-    cli.add_command(command)
+from jarvis_secretsd.values import SecretName
 
 
 def main() -> None:
@@ -49,25 +21,40 @@ def main() -> None:
 def run_command(arguments: list[str]) -> int:
     """Run one command line and give its exit status."""
     try:
-        status = cli.main(arguments, prog_name="jarvis-secrets", standalone_mode=False)
+        status = _carry_out(arguments)
         sys.stdout.flush()
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "jarvis-secrets"
-        remark(f"{error.format_message()} (see `{path} --help`)")
-        return Exit.USAGE
     except (SecretsClientError, SecretsError) as error:
-        remark(explain(error))
+        complain(explain(error))
         return status_of(error)
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except (SystemExit, BrokenPipeError):  # of click's exits only that for a broken pipe is left
+    except BrokenPipeError:
         _forget_stdout()
         return Exit.BROKEN_PIPE
     except OSError as error:
-        remark(f"can't write the result: {error.strerror}")
+        complain(f"can't write the result: {error.strerror}")
         _forget_stdout()
         return Exit.FAILURE
-    return status if isinstance(status, int) else Exit.OK
+    return status
+
+
+def _carry_out(arguments: list[str]) -> int:
+    # Scripts ask for a value by the hundred, and importing click takes longer than the daemon's
+    # answer. This is `secrets.get` without an option; everything else is the group's.
+    if len(arguments) == 2 and arguments[0] == "get" and (name := _name(arguments[1])):
+        with SecretsClient(cache_ttl=0) as client:
+            release(client.fetch(name).value)
+        return Exit.OK
+    from jarvis_secretsd.cli.group import run_group  # noqa: PLC0415
+
+    return run_group(arguments)
+
+
+def _name(text: str) -> SecretName | None:
+    try:
+        return SecretName(text)
+    except ValueError:
+        return None
 
 
 def _forget_stdout() -> None:

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 
 PROGRAM = (sys.executable, "-c", "from jarvis_secretsd.cli.user import main; main()")
@@ -25,11 +26,20 @@ def spawn(
     )
 
 
-def on_terminal(*arguments: str, typed: bytes = b"") -> tuple[int, bytes]:
+def on_terminal(
+    *arguments: str,
+    typed: bytes = b"",
+    columns: int = 80,
+    lines: int = 24,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[int, bytes]:
     """The command on a terminal on which `typed` is typed: its status, and the screen."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (lines, columns))
+    # Who leads a session and opens a terminal has it for its own: then its keys are signals.
     process = subprocess.Popen(
-        [*PROGRAM, *arguments],
+        ["/bin/sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', os.ttyname(theirs), *PROGRAM, *arguments],
+        env={**os.environ, "TERM": "xterm", **(environ or {})},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

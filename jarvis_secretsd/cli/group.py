@@ -1,0 +1,153 @@
+"""The commands of `jarvis-secrets` by name; a module is imported with the first of its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import click
+
+from jarvis_secretsd import __version__
+from jarvis_secretsd.cli.exits import Exit, Refused
+from jarvis_secretsd.cli.options import shared_options
+
+PROGRAM = "jarvis-secrets"
+
+EPILOG = """\b
+Short names: ls is list, rm is delete, set is put.
+
+`jarvis-secrets help` lists what can be read about: .env files, `run`, applications,
+denials, the environment, exit statuses, completion."""
+
+
+def _secrets() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import secrets  # noqa: PLC0415
+
+    return secrets.COMMANDS
+
+
+def _editing() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import editing  # noqa: PLC0415
+
+    return editing.COMMANDS
+
+
+def _transfer() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import transfer  # noqa: PLC0415
+
+    return transfer.COMMANDS
+
+
+def _launch() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import launch  # noqa: PLC0415
+
+    return launch.COMMANDS
+
+
+def _standing() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import standing  # noqa: PLC0415
+
+    return standing.COMMANDS
+
+
+def _tokens() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import tokens  # noqa: PLC0415
+
+    return tokens.COMMANDS
+
+
+def _manual() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import manual  # noqa: PLC0415
+
+    return manual.COMMANDS
+
+
+class Entry(NamedTuple):
+    """Where a command is, and what it does in a line of a narrow window."""
+
+    room: Callable[[], Sequence[click.Command]]
+    what: str
+
+
+ENTRIES = {
+    "get": Entry(_secrets, "write a secret's value to stdout"),
+    "put": Entry(_secrets, "store a value, or have one generated"),
+    "edit": Entry(_editing, "change a value in your editor"),
+    "list": Entry(_secrets, "list the secrets that you may read"),
+    "rotate": Entry(_secrets, "give secrets new generated values"),
+    "delete": Entry(_secrets, "take a secret out of use"),
+    "restore": Entry(_secrets, "bring a deleted secret back"),
+    "import": Entry(_transfer, "store the variables of .env files"),
+    "export": Entry(_transfer, "write secrets as a .env file"),
+    "run": Entry(_launch, "start a program with secrets as variables"),
+    "status": Entry(_standing, "how the daemon is, and who you are to it"),
+    "whoami": Entry(_standing, "who you are, and what you may"),
+    "can": Entry(_standing, "whether you may do something, and why"),
+    "token": Entry(_tokens, "make, list and revoke clients' tokens"),
+    "health": Entry(_standing, "whether the daemon is well"),
+    "completion": Entry(_manual, "what makes your shell complete names"),
+    "help": Entry(_manual, "explain a topic or a command"),
+}
+"""Every command, in the order in which the help lists them."""
+
+SHORT_NAMES = {"ls": "list", "rm": "delete", "set": "put"}
+
+
+class Commands(click.Group):
+    """Finds commands by `ENTRIES` and by their short names."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """The full names, in the order of the help."""
+        return list(ENTRIES)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of this full or short name."""
+        full = SHORT_NAMES.get(name, name)
+        room = ENTRIES[full].room() if full in ENTRIES else ()
+        return next((found for found in room if found.name == full), None)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """A line for each, whole in a narrow window; none of them is loaded for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.what) for name, entry in ENTRIES.items()])
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, and a slip of the pen gets the name that was probably meant."""
+        name = arguments[0]
+        is_meant = not name.startswith("-") and not context.resilient_parsing
+        if is_meant and self.get_command(context, name) is None:
+            near = get_close_matches(name, [*ENTRIES, *SHORT_NAMES], 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"there is no command {name!r}{hint}", context)
+        return super().resolve_command(context, arguments)
+
+
+@click.group(
+    cls=Commands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name=PROGRAM)
+@shared_options
+def cli() -> None:
+    """Fetch, store and rotate the secrets of this host."""
+
+
+def run_group(arguments: list[str]) -> int:
+    """Run one command line; its exit status. Raises what the command does, and Refused."""
+    try:
+        status = cli.main(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else PROGRAM
+        message = error.format_message().rstrip(".")
+        raise Refused(f"{message} (see `{path} --help`)", Exit.USAGE) from None
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except SystemExit as end:  # click's own: completion ends with 0, a broken pipe with 1
+        if end.code:
+            raise BrokenPipeError from None
+        return Exit.OK
+    return status if isinstance(status, int) else Exit.OK
