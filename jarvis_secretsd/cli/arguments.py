@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from jarvis_secretsd.cli.completing import client_ids, secret_names
+from jarvis_secretsd.cli.naming import parse_renamings
 from jarvis_secretsd.values import ClientId, Kind, Permission, SecretName
 
 # Their values as text: of an enumeration click takes the members' names, from 8.2 on.
@@ -18,6 +19,7 @@ GENERATED = click.Choice([kind.value for kind in Kind if kind not in (Kind.STATI
 
 Raw = str | tuple[str, ...] | None
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def name_argument(**more: Any) -> Callable[[F], F]:
@@ -46,13 +48,47 @@ def client_option(*names: str, text: str) -> Callable[[F], F]:
     )
 
 
-def _each(kind: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, Raw], Raw]:
-    def convert(context: click.Context, parameter: click.Parameter, raw: Raw) -> Raw:
+def selecting_options(command: F) -> F:
+    """`--only` and `--skip`: patterns that choose among the secrets that may be read."""
+    for name, text in (
+        ("--skip", "Not these secrets."),
+        ("--only", "These secrets; * is any run."),
+    ):
+        option = click.option(
+            name, multiple=True, metavar="PATTERN", shell_complete=secret_names, help=text
+        )
+        command = option(command)
+    return command
+
+
+def renaming_option(name: str, *, text: str) -> Callable[[F], F]:
+    """An option `VAR=NAME`, given as often as needed; the command gets all as `renamed`."""
+    return click.option(
+        name,
+        "renamed",
+        multiple=True,
+        metavar="VAR=NAME",
+        callback=parsed_by(parse_renamings),
+        help=text,
+    )
+
+
+def parsed_by(parse: Callable[[Any], T]) -> Callable[[click.Context, click.Parameter, Any], T]:
+    """A callback that turns the ValueError of `parse` into a usage error of its option."""
+
+    def convert(context: click.Context, parameter: click.Parameter, raw: Any) -> T:
         try:
-            if isinstance(raw, tuple):
-                return tuple(map(kind, raw))
-            return None if raw is None else kind(raw)
+            return parse(raw)
         except ValueError as error:
             raise click.BadParameter(str(error), context, parameter) from None
 
     return convert
+
+
+def _each(kind: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, Raw], Raw]:
+    def parse(raw: Raw) -> Raw:
+        if isinstance(raw, tuple):
+            return tuple(map(kind, raw))
+        return None if raw is None else kind(raw)
+
+    return parsed_by(parse)

@@ -5,47 +5,18 @@ from __future__ import annotations
 import click
 
 from jarvis_secretsd.cli import choosing, running
-from jarvis_secretsd.cli.completing import secret_names
+from jarvis_secretsd.cli.arguments import renaming_option, selecting_options
 from jarvis_secretsd.cli.faults import faults_told
-from jarvis_secretsd.cli.naming import Renaming, parse_renamings
+from jarvis_secretsd.cli.naming import Renaming
 from jarvis_secretsd.cli.options import connect, shared_options
 from jarvis_secretsd.cli.output import remark
 from jarvis_secretsd.cli.selection import choose
 
 
-def _renamings(
-    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> tuple[Renaming, ...]:
-    try:
-        return parse_renamings(texts)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, parameter) from None
-
-
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="PATTERN",
-    shell_complete=secret_names,
-    help="These secrets; * is any run.",
-)
-@click.option(
-    "--skip",
-    multiple=True,
-    metavar="PATTERN",
-    shell_complete=secret_names,
-    help="Not these secrets.",
-)
-@click.option(
-    "--as",
-    "renamed",
-    multiple=True,
-    metavar="VAR=NAME",
-    callback=_renamings,
-    help="The secret NAME is this variable, and not the one of its own name.",
-)
+@selecting_options
+@renaming_option("--as", text="The secret NAME is this variable, and not the one of its own name.")
 @click.option(
     "--env-file",
     "paths",

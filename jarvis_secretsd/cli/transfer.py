@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import click
 
 from jarvis_secretsd.cli import exporting, importing
-from jarvis_secretsd.cli.completing import secret_names
+from jarvis_secretsd.cli.arguments import parsed_by, renaming_option, selecting_options
 from jarvis_secretsd.cli.envfile import Dialect
 from jarvis_secretsd.cli.exits import Exit, explain
 from jarvis_secretsd.cli.faults import faults_told
@@ -28,23 +27,10 @@ from jarvis_secretsd.cli.naming import (
     name_secrets,
     name_variables,
     parse_prefix,
-    parse_renamings,
 )
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import counted, remark, show
 from jarvis_secretsd.client import SecretsClientError
-
-T = TypeVar("T")
-
-
-def _parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str], T]:
-    def convert(context: click.Context, parameter: click.Parameter, raw: str) -> T:
-        try:
-            return parse(raw)
-        except ValueError as error:
-            raise click.BadParameter(str(error), context, parameter) from None
-
-    return convert
 
 
 @click.command("import")
@@ -57,18 +43,11 @@ def _parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Paramet
 )
 @click.option("--only", multiple=True, metavar="PATTERN", help="These variables; * is any run.")
 @click.option("--skip", multiple=True, metavar="PATTERN", help="Not these variables.")
-@click.option(
-    "--map",
-    "renamed",
-    multiple=True,
-    metavar="VAR=NAME",
-    callback=_parsed(parse_renamings),
-    help="This variable becomes exactly this secret.",
-)
+@renaming_option("--map", text="This variable becomes exactly this secret.")
 @click.option(
     "--prefix",
     metavar="PREFIX",
-    callback=_parsed(parse_prefix),
+    callback=parsed_by(parse_prefix),
     help="Below it go all others: with app/, FOO becomes app/foo.",
 )
 @click.option("--no-placeholders", is_flag=True, help="Not what nobody has filled in.")
@@ -127,33 +106,13 @@ def _rehearse(wanted: Sequence[Wanted], skipped: Sequence[str], *, overwrite: bo
 
 
 @click.command("export")
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="PATTERN",
-    shell_complete=secret_names,
-    help="These secrets; * is any run.",
-)
-@click.option(
-    "--skip",
-    multiple=True,
-    metavar="PATTERN",
-    shell_complete=secret_names,
-    help="Not these secrets.",
-)
-@click.option(
-    "--as",
-    "renamed",
-    multiple=True,
-    metavar="VAR=NAME",
-    callback=_parsed(parse_renamings),
-    help="The secret NAME becomes this variable.",
-)
+@selecting_options
+@renaming_option("--as", text="The secret NAME becomes this variable.")
 @click.option(
     "--strip-prefix",
     "prefix",
     metavar="PREFIX",
-    callback=_parsed(parse_prefix),
+    callback=parsed_by(parse_prefix),
     help="Only what is below it, named without it: with app/, app/foo is FOO.",
 )
 @click.option(

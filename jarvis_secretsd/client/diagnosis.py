@@ -47,12 +47,23 @@ def _who_may(path: Path) -> str:
 
 def _permissions(path: Path, group_bit: int, act: str) -> str:
     found = path.stat()
-    try:
-        user, owner = getpwuid(os.geteuid()).pw_name, getpwuid(found.st_uid).pw_name
-        group = getgrgid(found.st_gid).gr_name
-    except KeyError:
-        user, owner, group = str(os.geteuid()), str(found.st_uid), str(found.st_gid)
+    user, owner = _user(os.geteuid()), _user(found.st_uid)
+    group = _group(found.st_gid)
     text = f"{path} is {owner}:{group} {stat.S_IMODE(found.st_mode):04o}, and {user} may not {act}"
     if found.st_mode & group_bit:
         return f"{text}; join the group (usermod -aG {group} {user}) and log in anew"
     return f"{text}; its group may not either"
+
+
+def _user(uid: int) -> str:
+    try:
+        return getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

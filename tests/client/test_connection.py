@@ -173,16 +173,19 @@ def test_a_socket_that_may_not_be_opened_names_its_group(tmp_path: Path) -> None
         path.chmod(0o660)
         assert f"{path} is root:root 0660, and nobody may not connect" in _as_nobody(ask)
         assert "usermod -aG root nobody" in _as_nobody(ask)
+        assert "and 4242 may not connect to it" in (text := _as_nobody(ask, uid=4242))
+        assert "join the group (usermod -aG root 4242)" in text
         tmp_path.chmod(0o700)
         text = _as_nobody(ask)
         assert f"{tmp_path} is root:root 0700" in text
         assert "its group may not either" in text
 
 
-def _as_nobody(program: str) -> str:
+def _as_nobody(program: str, uid: int = 65534) -> str:
+    """What the program says to a user of no group; by default the one called `nobody`."""
     return subprocess.run(
         [sys.executable, "-c", program],
-        user="nobody",
+        user=uid,
         group=65534,
         extra_groups=[],
         capture_output=True,
