@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import click
 
 from jarvis_secretsd.cli.completing import client_ids, secret_names
-from jarvis_secretsd.cli.naming import parse_renamings
 from jarvis_secretsd.values import ClientId, Kind, Permission, SecretName
 
 # Their values as text: of an enumeration click takes the members' names, from 8.2 on.
@@ -45,31 +44,6 @@ def client_option(*names: str, text: str) -> Callable[[F], F]:
     convert = _each(ClientId)
     return click.option(
         *names, metavar="CLIENT", callback=convert, shell_complete=client_ids, help=text
-    )
-
-
-def selecting_options(command: F) -> F:
-    """`--only` and `--skip`: patterns that choose among the secrets that may be read."""
-    for name, text in (
-        ("--skip", "Not these secrets."),
-        ("--only", "These secrets; * is any run."),
-    ):
-        option = click.option(
-            name, multiple=True, metavar="PATTERN", shell_complete=secret_names, help=text
-        )
-        command = option(command)
-    return command
-
-
-def renaming_option(name: str, *, text: str) -> Callable[[F], F]:
-    """An option `VAR=NAME`, given as often as needed; the command gets all as `renamed`."""
-    return click.option(
-        name,
-        "renamed",
-        multiple=True,
-        metavar="VAR=NAME",
-        callback=parsed_by(parse_renamings),
-        help=text,
     )
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from jarvis_secretsd.cli import choosing, running
-from jarvis_secretsd.cli.arguments import renaming_option, selecting_options
 from jarvis_secretsd.cli.faults import faults_told
-from jarvis_secretsd.cli.naming import Renaming
+from jarvis_secretsd.cli.naming import Renaming, renaming_option
 from jarvis_secretsd.cli.options import connect, shared_options
 from jarvis_secretsd.cli.output import remark
-from jarvis_secretsd.cli.selection import choose
+from jarvis_secretsd.cli.selection import choose, selecting_options
 
 
 @click.command(context_settings={"allow_interspersed_args": False})

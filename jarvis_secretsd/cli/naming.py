@@ -6,15 +6,20 @@ all names and an export takes away; what is renamed by hand is exactly what was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+import click
 from msgspec import Struct
 
+from jarvis_secretsd.cli.arguments import parsed_by
 from jarvis_secretsd.cli.envfile.words import VARIABLE
 from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.cli.faults import Faulty
 from jarvis_secretsd.cli.gathering import Entry
 from jarvis_secretsd.values import SecretName, SecretValue
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Renaming = tuple[str, SecretName]
 """A variable and the secret that it is, as a person said."""
@@ -27,6 +32,18 @@ class Wanted(Struct, frozen=True):
     value: SecretValue
     variable: str
     places: tuple[str, ...]
+
+
+def renaming_option(name: str, *, text: str) -> Callable[[F], F]:
+    """An option `VAR=NAME`, given as often as needed; the command gets all as `renamed`."""
+    return click.option(
+        name,
+        "renamed",
+        multiple=True,
+        metavar="VAR=NAME",
+        callback=parsed_by(parse_renamings),
+        help=text,
+    )
 
 
 def parse_renamings(texts: Iterable[str]) -> tuple[Renaming, ...]:

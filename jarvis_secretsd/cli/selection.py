@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
+import click
+
+from jarvis_secretsd.cli.completing import secret_names
 from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.domain.policy import Pattern
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T", bound=str)
+
+
+def selecting_options(command: F) -> F:
+    """`--only` and `--skip`: patterns that choose among the secrets that may be read."""
+    for name, text in (
+        ("--skip", "Not these secrets."),
+        ("--only", "These secrets; * is any run."),
+    ):
+        option = click.option(
+            name, multiple=True, metavar="PATTERN", shell_complete=secret_names, help=text
+        )
+        command = option(command)
+    return command
 
 
 def choose(

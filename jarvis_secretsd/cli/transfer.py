@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from jarvis_secretsd.cli import exporting, importing
-from jarvis_secretsd.cli.arguments import parsed_by, renaming_option, selecting_options
+from jarvis_secretsd.cli.arguments import parsed_by
 from jarvis_secretsd.cli.envfile import Dialect
 from jarvis_secretsd.cli.exits import Exit, explain
 from jarvis_secretsd.cli.faults import faults_told
@@ -27,9 +27,11 @@ from jarvis_secretsd.cli.naming import (
     name_secrets,
     name_variables,
     parse_prefix,
+    renaming_option,
 )
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import counted, remark, show
+from jarvis_secretsd.cli.selection import selecting_options
 from jarvis_secretsd.client import SecretsClientError
 
 
