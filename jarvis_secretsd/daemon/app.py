@@ -25,13 +25,16 @@ from jarvis_secretsd.daemon.rewriting import compact
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.startup import State, found_state, is_first_start, open_state
 from jarvis_secretsd.daemon.systemd import Notifier, activated_sockets
+from jarvis_secretsd.daemon.timekeeping import Timekeeper
 from jarvis_secretsd.daemon.unlocking import AskPassphrase, new_opener, opener_of
 from jarvis_secretsd.domain.advice import warnings
 from jarvis_secretsd.domain.audit import Event, Outcome
+from jarvis_secretsd.domain.host import Denial
 from jarvis_secretsd.domain.policy import Pattern, Policy
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import DEFAULT_KINDS, RotationRules
-from jarvis_secretsd.domain.service import Denial, Service
+from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import ConfigurationError, StartRefused
 from jarvis_secretsd.messages import AuditHeadStatus, HealthStatus
@@ -126,6 +129,8 @@ def rotation_rules(config: Config) -> RotationRules:
         rotation_days=config.security.rotation_days,
         grace_days=config.security.grace_days,
         auto=tuple(map(Pattern.of, config.rotation.auto)),
+        hooked=tuple(Pattern.of(hook.pattern) for hook in config.hooks),
+        publish_secs=config.rotation.publish_secs,
         kinds=tuple((Pattern.of(text), kind) for kind, texts in kinds.items() for text in texts),
     )
 
@@ -141,7 +146,7 @@ class Daemon:
         self._config = config
         self._state = state
         self._started = time.monotonic()
-        self._clock = Clock(state.time)
+        self._clock = Clock(state.time, confirm_secs=float(config.rotation.confirm_clock_secs))
         self._metrics = metrics.Metrics()
         self._loop: Loop | None = None
         synced = config.audit.sync == "always"
@@ -151,12 +156,15 @@ class Daemon:
             rotation_rules(config),
             self,
             Refusals(config.limits.refusals_per_minute),
+            Reads(self._clock.now()),
             claim_required=config.security.require_client_id_header,
         )
+        self._timekeeper = Timekeeper(self._service, self._ledger, self._clock, state.time)
         self._housekeeper = Housekeeper(
             self._service,
             self._ledger,
             state,
+            self._timekeeper,
             self._clock,
             heads_path=str(config.paths.heads_path),
             sync_secs=None if synced else float(config.audit.interval_secs),
@@ -226,6 +234,7 @@ class Daemon:
             metrics.Now(
                 status=self._ledger.trouble or metrics.OK,
                 secrets=self._state.vault.live_count,
+                due=self._timekeeper.due,
                 connections=self._loop.connection_counts if self._loop else {},
                 refused=self._service.refusals.totals,
                 turned_away=self._loop.turned_away if self._loop else 0,

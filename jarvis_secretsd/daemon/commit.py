@@ -58,10 +58,12 @@ class Turn:
     """What one pass of the loop brought: acts to make durable, and replies that wait for that.
 
     `vault` is the vault as the requests of this turn see it: with what came before them in it.
+    `settled` is the time that decides what is over.
     """
 
-    def __init__(self, base: Vault, now: datetime) -> None:
+    def __init__(self, base: Vault, now: datetime, settled: datetime | None = None) -> None:
         self.now = now
+        self.settled = settled or now
         self.vault = base
         self.acts: list[Act] = []
         self._base = base

@@ -148,10 +148,14 @@ class AuditConfig(Section, frozen=True):
 class RotationConfig(Section, frozen=True):
     """What the clock may rotate, and what kind of secret a name speaks of.
 
-    An entry of `kinds` takes the place of the built-in patterns for that kind.
+    An entry of `kinds` takes the place of the built-in patterns for that kind. A signing key that
+    the clock makes is published `publish_secs` before it signs; a clock that jumped ahead is
+    believed after `confirm_clock_secs`.
     """
 
     auto: tuple[Glob, ...] = ()
+    publish_secs: Secs = 600
+    confirm_clock_secs: Secs = 60
     kinds: Mapping[Kind, tuple[Glob, ...]] = {}
 
 

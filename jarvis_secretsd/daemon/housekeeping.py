@@ -11,6 +11,7 @@ from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.startup import State
+from jarvis_secretsd.daemon.timekeeping import Timekeeper
 from jarvis_secretsd.domain.service import INTERNAL, Service
 from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull
@@ -37,6 +38,7 @@ class Housekeeper:
         service: Service,
         ledger: Ledger,
         state: State,
+        timekeeper: Timekeeper,
         clock: Clock,
         *,
         heads_path: str,
@@ -45,6 +47,7 @@ class Housekeeper:
         self._service = service
         self._ledger = ledger
         self._state = state
+        self._timekeeper = timekeeper
         self._clock = clock
         self._heads_path = heads_path
         self._sync_secs = sync_secs
@@ -56,7 +59,13 @@ class Housekeeper:
 
     def next_at(self) -> float | None:
         """The monotonic moment of the next chore."""
-        moments = [self._heads_at, self._sync_at, self._probe_at, self._summaries_at()]
+        moments = [
+            self._heads_at,
+            self._sync_at,
+            self._probe_at,
+            self._summaries_at(),
+            self._timekeeper.next_at(),
+        ]
         if self._hung_up:
             moments.append(0.0)
         return min((moment for moment in moments if moment is not None), default=None)
@@ -65,8 +74,12 @@ class Housekeeper:
         """SIGHUP: the policy is read anew, and the audit log's file is opened anew."""
         self._hung_up = True
 
+    def open(self, turn: Turn) -> None:
+        """Add to the turn what the time has brought, before anybody asks in it."""
+        self._timekeeper.ask(turn)
+
     def before_commit(self, turn: Turn) -> None:
-        """Add to the turn what the time has brought."""
+        """Add to the turn what belongs at its end."""
         summaries = self._service.summaries(turn.now)
         turn.witness(summaries)
         _log_summaries(summaries)
@@ -81,6 +94,7 @@ class Housekeeper:
         """Do the chores that are due, and plan those that this turn made necessary."""
         monotonic = self._clock.monotonic()
         if turn.acts:
+            self._timekeeper.plan(change for change, _ in turn.changes)
             self._heads_at = self._heads_at or self._written_heads + HEADS_SECS
             if self._sync_secs is not None:
                 self._sync_at = self._sync_at or monotonic + self._sync_secs

@@ -49,8 +49,11 @@ class Housekeeping(Protocol):
     def next_at(self) -> float | None:
         """The monotonic moment of the next chore; None when there is none."""
 
+    def open(self, turn: Turn) -> None:
+        """Add to the turn what the time has brought, before anybody asks in it."""
+
     def before_commit(self, turn: Turn) -> None:
-        """Add to the turn what the time has brought."""
+        """Add to the turn what belongs at its end."""
 
     def after_commit(self, turn: Turn) -> None:
         """See to what a finished turn leaves to do; no reply waits for it."""
@@ -122,7 +125,8 @@ class Loop:
         self._selector.unregister(listener)
 
     def _turn(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        turn = Turn(self._ledger.vault, self._clock.now())
+        turn = Turn(self._ledger.vault, self._clock.now(), self._clock.settled())
+        self._housekeeping.open(turn)
         served, self._backlog = self._backlog, []
         for connection in served:
             self._ask(turn, connection, connection.take())
@@ -164,7 +168,9 @@ class Loop:
                 self._service.malformed(peer, turn.now)
                 turn.add(Answer(request), connection)
             else:
-                answer = self._service.handle(request, peer, turn.vault, turn.now, os.urandom)
+                answer = self._service.handle(
+                    request, peer, turn.vault, turn.now, os.urandom, turn.settled
+                )
                 turn.add(answer, connection)
                 reply = answer.reply
                 outcome = reply.code if isinstance(reply, Failure) else OK

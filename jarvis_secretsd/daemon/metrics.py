@@ -60,6 +60,7 @@ class Now(Struct, frozen=True):
 
     status: str
     secrets: int
+    due: int
     connections: Mapping[Transport, int]
     refused: Mapping[Refusal, int]
     turned_away: int
@@ -117,6 +118,7 @@ class Metrics:
         yield _counter("commits", "Turns made durable.", sum(self._commits))
         yield self._commit_family()
         yield _gauge("secrets", "Secrets that can be read.", now.secrets)
+        yield _gauge("due", "Secrets whose rotation is due and is for people to do.", now.due)
         yield _gauge("up", "1 if health says ok.", int(now.status == OK))
         yield _connections(now.connections)
         yield _build()

@@ -39,9 +39,8 @@ def rewrite(
     write_heads(paths.heads_path, state.heads(now), vault_file.data_key)
     rewritten = Rewritten(vault_file.head)
     seq = vault_file.head.seq + 1
-    records = [
-        (number, encode_record(Record(change, None))) for number, change in state.vault.essence(now)
-    ]
+    essence = state.vault.essence(state.time)
+    records = [(number, encode_record(Record(change, None))) for number, change in essence]
     records.append((seq, encode_record(Record(rewritten, event))))
     vault_file.rewrite(records, slots=slots, compacted_to=seq)
     state.vault.apply(seq, rewritten)
@@ -58,7 +57,7 @@ def compact(state: State, paths: PathsConfig, now: datetime) -> bool:
     """
     if state.records < MIN_DEAD_RECORDS:
         return False
-    alive = len(state.vault.essence(now))
+    alive = len(state.vault.essence(state.time))
     dead = state.records - alive
     if dead < max(MIN_DEAD_RECORDS, alive):
         return False

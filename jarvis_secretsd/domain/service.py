@@ -10,21 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from jarvis_secretsd.domain import operations
+from jarvis_secretsd.domain import operations, renewal, tokens
 from jarvis_secretsd.domain.advice import line_to_allow, line_to_be
 from jarvis_secretsd.domain.audit import Outcome
 from jarvis_secretsd.domain.generation import Fresh
+from jarvis_secretsd.domain.host import Denial, Host
 from jarvis_secretsd.domain.identity import Peer, Transport, identify, why_not
 from jarvis_secretsd.domain.operations import Done, Setting
 from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy, TokenRule
 from jarvis_secretsd.domain.refusals import Refusal, Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
+from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.vault import Vault
-from jarvis_secretsd.domain.witness import Act, Answer, Call, event_of, failure_of, witnessed
+from jarvis_secretsd.domain.witness import (
+    Act,
+    Answer,
+    Call,
+    done_so,
+    event_of,
+    failure_of,
+    witnessed,
+)
 from jarvis_secretsd.errors import (
     Denied,
     InvalidRequest,
@@ -34,14 +44,12 @@ from jarvis_secretsd.errors import (
 )
 from jarvis_secretsd.messages import (
     AuditHead,
-    AuditHeadStatus,
     Can,
     Delete,
-    Failure,
-    FailureInfo,
+    Elapse,
+    Elapsed,
     Get,
     Health,
-    HealthStatus,
     Identity,
     List,
     Metrics,
@@ -51,48 +59,21 @@ from jarvis_secretsd.messages import (
     Reloaded,
     Request,
     Restore,
+    Revoke,
+    Rollback,
     Rotate,
-    Rotated,
+    Settle,
     TokenCreate,
     TokenList,
     TokenRevoke,
     Verdict,
+    Versions,
     WhoAmI,
 )
 from jarvis_secretsd.values import ClientId, Permission, SecretName
 
 MAX_ROTATED_AT_ONCE = 100
 """Names in one `rotate`: each is a record, and a turn is made durable as a whole."""
-
-
-class Denial(Struct, frozen=True):
-    """A denial as the operator wants to see it. `remedy` is the line of policy to add."""
-
-    peer: Peer
-    client: str | None
-    op: str
-    name: str | None
-    rule: str
-    remedy: str
-
-
-class Host(Protocol):
-    """What a request can ask of the daemon around the domain."""
-
-    def health(self, secrets_count: int) -> HealthStatus:
-        """How the daemon is."""
-
-    def audit_head(self) -> AuditHeadStatus:
-        """The end of the audit chain as it is on the disk."""
-
-    def read_policy(self) -> Policy:
-        """The policy as its file has it now. Raises ConfigurationError, UnsafeFile."""
-
-    def metrics(self) -> bytes:
-        """The counters as Prometheus text."""
-
-    def report(self, denial: Denial) -> None:
-        """Tell the operator who was denied, and what would allow it."""
 
 
 INTERNAL = Peer(Transport.INTERNAL, uid=None)
@@ -104,7 +85,10 @@ DAEMON = Client(
     grants=(Grant("internal", frozenset(Permission), (Pattern.of("*"),)),),
 )
 
-READ, ADMIN = Permission.READ, Permission.ADMIN
+READ, ROTATE, ADMIN = Permission.READ, Permission.ROTATE, Permission.ADMIN
+
+CLOCK = Decision(True, "internal")
+"""What time brings needs no rule of the policy."""
 
 
 class Service:
@@ -116,20 +100,31 @@ class Service:
         rules: RotationRules,
         host: Host,
         refusals: Refusals,
+        reads: Reads,
         *,
         claim_required: bool,
     ) -> None:
         self.policy = policy
         self.rules = rules
         self.refusals = refusals
+        self.reads = reads
         self._host = host
         self._claim_required = claim_required
 
     def handle(
-        self, request: Request, peer: Peer, vault: Vault, now: datetime, fresh: Fresh
+        self,
+        request: Request,
+        peer: Peer,
+        vault: Vault,
+        now: datetime,
+        fresh: Fresh,
+        settled: datetime | None = None,
     ) -> Answer:
-        """The answer to one request. Every failure that is somebody's becomes its reply."""
-        call = Call(request, peer, vault, now, fresh)
+        """The answer to one request. Every failure that is somebody's becomes its reply.
+
+        `settled` decides what is over, where the clock has just jumped; else `now` does.
+        """
+        call = Call(request, peer, vault, now, fresh, settled or now)
         client: Client | None = None
         try:
             match request.operation:
@@ -167,14 +162,14 @@ class Service:
 
     def _act(self, call: Call, client: Client) -> Answer:  # noqa: PLR0911, PLR0912 - a table
         operation = call.request.operation
-        setting = Setting(call.vault, self.rules, call.now, call.fresh)
+        setting = Setting(call.vault, self.rules, call.now, call.fresh, call.settled)
 
         def do(permission: Permission, name: SecretName | None, act: Callable[[], Done]) -> Answer:
             return witnessed(call, client, self._allow(client, permission, name), name, act)
 
         match operation:
             case Get(name):
-                return do(READ, name, lambda: operations.get(operation, setting))
+                return do(READ, name, lambda: self._get(operation, client, setting))
             case Put(name):
                 may_read = self.policy.decide(client, READ, name).allowed
                 return do(
@@ -184,8 +179,18 @@ class Service:
                 )
             case List():
                 return self._list(call, client, operation, setting)
+            case Versions(name):
+                return do(READ, name, lambda: renewal.versions(operation, setting, self.reads))
             case Rotate():
                 return self._rotate(call, client, operation, setting)
+            case Rollback(name):
+                return do(ROTATE, name, lambda: renewal.rollback(operation, setting))
+            case Revoke(name):
+                return do(ROTATE, name, lambda: renewal.revoke(operation, setting))
+            case Settle(name):
+                return do(ROTATE, name, lambda: renewal.settle(operation, setting))
+            case Elapse():
+                return self._elapse(call, client, operation, setting)
             case Delete(name):
                 return do(
                     Permission.DELETE,
@@ -203,9 +208,9 @@ class Service:
             case TokenCreate():
                 return do(ADMIN, None, lambda: self._token_create(operation, setting))
             case TokenList():
-                return do(ADMIN, None, lambda: operations.token_list(setting))
+                return do(ADMIN, None, lambda: tokens.list_all(setting))
             case TokenRevoke():
-                return do(ADMIN, None, lambda: operations.token_revoke(operation, setting))
+                return do(ADMIN, None, lambda: tokens.revoke(operation, setting))
             case AuditHead():
                 return do(Permission.AUDIT, None, lambda: Done(self._host.audit_head()))
             case Reload():
@@ -235,32 +240,35 @@ class Service:
             lambda: operations.listing(operation, setting, may_read),
         )
 
+    def _get(self, operation: Get, client: Client, setting: Setting) -> Done:
+        done = operations.get(operation, setting)
+        if done.kid is not None:
+            self.reads.note(done.kid, client.id, setting.now)
+        return done
+
     def _rotate(self, call: Call, client: Client, operation: Rotate, setting: Setting) -> Answer:
         names = tuple(dict.fromkeys(operation.names)) or self._due(call, client)
         if len(names) > MAX_ROTATED_AT_ONCE:
             raise InvalidRequest(f"at most {MAX_ROTATED_AT_ONCE} names are rotated at once")
-        answers = [self._rotate_one(call, client, name, operation, setting) for name in names]
-        rotated = tuple(
-            name
-            for name, answer in zip(names, answers, strict=True)
-            if not isinstance(answer.reply, Failure)
+        return renewal.summed_up(
+            {
+                name: self._rotate_one(call, client, name, operation, setting, by_clock=False)
+                for name in names
+            }
         )
-        failed = {
-            str(name): answer.reply
-            for name, answer in zip(names, answers, strict=True)
-            if isinstance(answer.reply, Failure)
-        }
-        acts = tuple(act for answer in answers for act in answer.acts)
-        if failed and not rotated:
-            return Answer(next(iter(failed.values())), acts)
-        told = {name: FailureInfo(reply.code, reply.message) for name, reply in failed.items()}
-        return Answer(Rotated(rotated, len(rotated), (), told), acts)
 
     def _rotate_one(
-        self, call: Call, client: Client, name: SecretName, operation: Rotate, setting: Setting
+        self,
+        call: Call,
+        client: Client,
+        name: SecretName,
+        operation: Rotate,
+        setting: Setting,
+        *,
+        by_clock: bool,
     ) -> Answer:
         try:
-            decision = self._allow(client, Permission.ROTATE, name)
+            decision = self._allow(client, ROTATE, name)
         except Denied as error:
             return self._refuse(call, client, error, name)
         return witnessed(
@@ -268,8 +276,28 @@ class Service:
             client,
             decision,
             name,
-            lambda: operations.rotate(name, operation.generate, setting),
+            lambda: renewal.rotate(name, operation.generate, setting, by_clock=by_clock),
         )
+
+    def _elapse(self, call: Call, client: Client, operation: Elapse, setting: Setting) -> Answer:
+        """What the time has brought for each name; what people must see to is told."""
+        acts: list[Act] = []
+        due: list[SecretName] = []
+        for name in operation.names:
+            for done in renewal.elapse(name, setting):
+                acts += done_so(call, client, CLOCK, name, done).acts
+            secret = call.vault.live(name)
+            if secret is None or secret.candidate or not self.rules.is_due(secret, call.settled):
+                continue
+            if self.rules.clock_may_rotate(secret):
+                asked = replace(call, request=Request(rotate := Rotate((name,))))
+                answer = self._rotate_one(asked, client, name, rotate, setting, by_clock=True)
+                acts += answer.acts
+            elif secret.name not in operation.told:
+                told = Done(Elapsed(), kid=secret.current.kid, note="due for rotation")
+                acts += done_so(call, client, CLOCK, name, told).acts
+                due.append(name)
+        return Answer(Elapsed(tuple(due)), tuple(acts))
 
     def _due(self, call: Call, client: Client) -> tuple[SecretName, ...]:
         """What is due, may be rotated by the clock, and by this client; a hundred at the most."""
@@ -277,9 +305,9 @@ class Service:
             name
             for name in call.vault.names()
             if (secret := call.vault.live(name)) is not None
-            and self.rules.is_due(secret, call.now)
+            and self.rules.is_due(secret, call.settled)
             and self.rules.clock_may_rotate(secret)
-            and self.policy.decide(client, Permission.ROTATE, name).allowed
+            and self.policy.decide(client, ROTATE, name).allowed
         )
         return tuple(islice(due, MAX_ROTATED_AT_ONCE))
 
@@ -311,7 +339,7 @@ class Service:
                 f"the policy takes no token for {subject.id}; add `token: required` "
                 "(beside the user) or `token: accepted` (instead of the user) to it"
             )
-        return operations.token_create(operation, setting)
+        return tokens.create(operation, setting)
 
     def _reload(self) -> Done:
         try:

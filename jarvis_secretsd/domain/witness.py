@@ -41,6 +41,7 @@ class Call(Struct, frozen=True):
     vault: Vault
     now: datetime
     fresh: Fresh
+    settled: datetime
 
 
 def failure_of(error: SecretsError) -> Failure:
@@ -64,6 +65,13 @@ def witnessed(
             call, client.id, name, outcome=Outcome.FAILED, rule=decision.rule, note=error.code
         )
         return Answer(failure_of(error), (Act(event),))
+    return done_so(call, client, decision, name, done)
+
+
+def done_so(
+    call: Call, client: Client, decision: Decision, name: SecretName | None, done: Done
+) -> Answer:
+    """What was done, with the entry that witnesses it."""
     event = event_of(
         call,
         client.id,
