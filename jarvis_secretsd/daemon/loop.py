@@ -30,6 +30,9 @@ from jarvis_secretsd.messages import Failure, Request
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
+LONGEST_SLEEP_SECS = 20 * 24 * 3600.0
+"""epoll_wait(2) counts milliseconds in 31 bits, and a secret may be due in 90 days."""
+
 STOP_SECS = 5.0
 """Time for peers to take their last replies when the daemon stops."""
 
@@ -232,7 +235,9 @@ class Loop:
             self._housekeeping.next_at(),
         )
         due = min((moment for moment in moments if moment is not None), default=None)
-        return None if due is None else max(0.0, due - self._clock.monotonic())
+        if due is None:
+            return None
+        return min(max(0.0, due - self._clock.monotonic()), LONGEST_SLEEP_SECS)
 
     def _drop_late(self) -> None:
         now = self._clock.monotonic()
