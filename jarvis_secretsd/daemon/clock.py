@@ -50,8 +50,8 @@ class Clock:
         self._jump: tuple[timedelta, datetime] | None = None
 
     def now(self) -> datetime:
-        """The wall clock in UTC, never below one that was given before."""
-        self._highest = max(self._highest, self._wall())
+        """The wall clock in UTC; one that was set back goes on where it was."""
+        self._highest = max(self._highest, self._wall(), self.settled())
         return self._highest
 
     def settled(self) -> datetime:

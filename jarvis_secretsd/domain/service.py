@@ -187,6 +187,8 @@ class Service:
                 return do(ROTATE, name, lambda: renewal.rollback(operation, setting))
             case Revoke(name):
                 return do(ROTATE, name, lambda: renewal.revoke(operation, setting))
+            case Settle() | Elapse() if client is not DAEMON:
+                raise Denied(rule="internal")
             case Settle(name):
                 return do(ROTATE, name, lambda: renewal.settle(operation, setting))
             case Elapse():
