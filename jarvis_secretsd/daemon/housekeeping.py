@@ -9,7 +9,9 @@ import structlog
 
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
+from jarvis_secretsd.daemon.compaction import Compactor
 from jarvis_secretsd.daemon.heads import write_heads
+from jarvis_secretsd.daemon.hooks import Hooks
 from jarvis_secretsd.daemon.startup import State
 from jarvis_secretsd.daemon.timekeeping import Timekeeper
 from jarvis_secretsd.domain.service import INTERNAL, Service
@@ -39,6 +41,8 @@ class Housekeeper:
         ledger: Ledger,
         state: State,
         timekeeper: Timekeeper,
+        hooks: Hooks,
+        compactor: Compactor,
         clock: Clock,
         *,
         heads_path: str,
@@ -48,6 +52,8 @@ class Housekeeper:
         self._ledger = ledger
         self._state = state
         self._timekeeper = timekeeper
+        self._hooks = hooks
+        self._compactor = compactor
         self._clock = clock
         self._heads_path = heads_path
         self._sync_secs = sync_secs
@@ -65,6 +71,8 @@ class Housekeeper:
             self._probe_at,
             self._summaries_at(),
             self._timekeeper.next_at(),
+            self._hooks.next_at(),
+            self._compactor.next_at(),
         ]
         if self._hung_up:
             moments.append(0.0)
@@ -80,6 +88,7 @@ class Housekeeper:
 
     def before_commit(self, turn: Turn) -> None:
         """Add to the turn what belongs at its end."""
+        self._hooks.ask(turn)
         summaries = self._service.summaries(turn.now)
         turn.witness(summaries)
         _log_summaries(summaries)
@@ -94,16 +103,20 @@ class Housekeeper:
         """Do the chores that are due, and plan those that this turn made necessary."""
         monotonic = self._clock.monotonic()
         if turn.acts:
-            self._timekeeper.plan(change for change, _ in turn.changes)
+            changes = tuple(change for change, _ in turn.changes)
+            self._timekeeper.plan(changes)
+            self._hooks.take_in(changes)
             self._heads_at = self._heads_at or self._written_heads + HEADS_SECS
             if self._sync_secs is not None:
                 self._sync_at = self._sync_at or monotonic + self._sync_secs
+        self._hooks.tend()
         self._see_to_trouble(turn, monotonic)
         if self._sync_at is not None and self._sync_at <= monotonic:
             self._sync_at = None
             self._ledger.sync_audit()
         if self._heads_at is not None and self._heads_at <= monotonic:
             self.write_heads()
+        self._compactor.work()
 
     def write_heads(self) -> None:
         """Keep where vault and log end. On a full disk the older heads stay, which are true too."""

@@ -137,10 +137,18 @@ class TokenEnded(Change, frozen=True, tag="token_end"):
     digest: str
 
 
-class Rewritten(Change, frozen=True, tag="rewritten"):
-    """The file was written anew: the same state, whose head was `before`."""
+class RewriteBegun(Change, frozen=True, tag="rewriting"):
+    """A new file is being written, which will hold what comes after this record as well."""
+
+
+class Rewritten(Change, frozen=True, tag="rewritten", omit_defaults=True):
+    """The file was written anew: the same state, whose head was `before`.
+
+    `dead_since` is when the first value ended that the new file holds all the same.
+    """
 
     before: VaultHead
+    dead_since: datetime | None = None
 
 
 SecretChange = (
@@ -155,7 +163,7 @@ SecretChange = (
 )
 """What happens to one secret, by its name."""
 
-AnyChange = SecretChange | TokenAdded | TokenEnded | Rewritten
+AnyChange = SecretChange | TokenAdded | TokenEnded | RewriteBegun | Rewritten
 
 
 class Record(Struct, frozen=True):

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from jarvis_secretsd.domain.changes import (
     AnyChange,
+    RewriteBegun,
     Rewritten,
     SecretChange,
     TokenAdded,
@@ -22,7 +23,7 @@ from jarvis_secretsd.domain.changes import (
 )
 from jarvis_secretsd.domain.identity import Token
 from jarvis_secretsd.domain.secret import Secret, essence_of, fold, has_lost
-from jarvis_secretsd.values import SecretName
+from jarvis_secretsd.values import Kind, SecretName
 
 
 class _HeldToken(Struct, frozen=True):
@@ -41,6 +42,7 @@ class Vault:
         self._secrets: dict[SecretName, Secret] = {}
         self._names: list[SecretName] = []
         self._tokens: dict[str, _HeldToken | None] = {}
+        self._signing: set[SecretName] = set()
         self.seq: int = below.seq if below else 0
         self.live_count: int = below.live_count if below else 0
         self.dead_since: datetime | None = below.dead_since if below else None
@@ -62,6 +64,12 @@ class Vault:
         self._names.sort()  # a few new names behind many sorted ones: nearly linear
         own = iter(self._names[bisect_right(self._names, after) :])
         return heapq.merge(self._below.names(after), own) if self._below else own
+
+    def signing_keys(self) -> list[Secret]:
+        """The live secrets of kind jwt_signing_key, by name; none of the others is looked at."""
+        names = self._signing | (self._below._signing if self._below else set())
+        found = filter(None, map(self.live, sorted(names)))
+        return [secret for secret in found if secret.care.kind is Kind.JWT_SIGNING_KEY]
 
     def token(self, digest: str) -> Token | None:
         """The token with this digest, if it is known; its expiry is the asker's business."""
@@ -85,6 +93,7 @@ class Vault:
         self._names += overlay._names
         self._secrets.update(overlay._secrets)
         self._tokens.update(overlay._tokens)
+        self._signing |= overlay._signing
         self.seq, self.live_count = overlay.seq, overlay.live_count
         self.dead_since = overlay.dead_since
 
@@ -95,11 +104,18 @@ class Vault:
                 self._tokens[token.digest] = _HeldToken(seq, token)
             case TokenEnded(digest):
                 self._tokens[digest] = None
-            case Rewritten():
-                self.dead_since = None
+            case RewriteBegun():
+                pass
+            case Rewritten(_, dead_since):
+                self.dead_since = dead_since
             case _:
                 self._take(change, seq)
         self.seq = seq
+
+    def secrets(self) -> list[Secret]:
+        """Every secret as it is now, in no order; quickly, for work that takes its time over it."""
+        merged = dict(self._below._secrets if self._below else {}) | self._secrets
+        return [*merged.values()]
 
     def essence(self, now: datetime) -> list[tuple[int, AnyChange]]:
         """The changes that still matter, each with its sequence number, in their order.
@@ -109,18 +125,22 @@ class Vault:
         """
         changes: list[tuple[int, AnyChange]]
         changes = [part for name in self.names() for part in essence_of(self._known(name))]
-        changes += (
-            (held.seq, TokenAdded(held.token))
-            for held in self._held_tokens()
-            if now < held.token.expires_at
-        )
+        changes += self.kept_tokens(now)
         return sorted(changes, key=lambda part: part[0])
+
+    def kept_tokens(self, now: datetime) -> Iterator[tuple[int, TokenAdded]]:
+        """The changes that give back the tokens that haven't ended by `now`."""
+        for held in self._held_tokens():
+            if now < held.token.expires_at:
+                yield held.seq, TokenAdded(held.token)
 
     def _take(self, change: SecretChange, seq: int) -> None:
         before = self.secret(change.name)
         secret = fold(before, change, seq)
         if before is None:
             self._names.append(secret.name)
+        if secret.care.kind is Kind.JWT_SIGNING_KEY:
+            self._signing.add(secret.name)
         was_live = before is not None and before.is_live
         self.live_count += secret.is_live - was_live
         if before is not None and has_lost(before, secret):
