@@ -18,7 +18,7 @@ from jarvis_secretsd.values import BearerToken, ClientId, Kid, Kind, SecretName,
 TYPE_CHECKING = False  # see values.py
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self, TypeVar
+    from typing import Any, Self, TypeVar
 
     from jarvis_secretsd import messages as m
     from jarvis_secretsd.client.errors import SecretsClientError
@@ -124,6 +124,23 @@ class SecretsClient:
     def list(self) -> tuple[m.Listed, ...]:
         """Every secret that the client may read, by name."""
         return self._session().list()
+
+    def sign_jwt(
+        self, claims: Mapping[str, Any], ttl: int | None = None, key: str | None = None
+    ) -> str:
+        """A token with these claims, good for `ttl` seconds, by the secret `key` (docs/wire.md)."""
+        name = None if key is None else _valid(SecretName, key)
+        return self._session().sign_jwt(claims, ttl, name).token.reveal()
+
+    def verify_jwt(
+        self, token: str, *, audience: str | None = None, issuer: str | None = None
+    ) -> Mapping[str, Any]:
+        """What a token claims that holds for this audience. Raises InvalidToken."""
+        return self._session().verify_jwt(token, audience, issuer).claims
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys by which tokens verify: a JWK Set, as libraries for tokens read it."""
+        return self._session().jwks()
 
     def call(self, operation: m.Operation) -> m.Result:
         """What any operation gives, for programs that don't check types."""

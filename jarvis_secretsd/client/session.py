@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import RLock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import structs
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.client.connection import Connection
@@ -33,7 +35,18 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=m.Result)
 
-_REPEATABLE = m.Health | m.WhoAmI | m.Get | m.List | m.Can | m.TokenList | m.AuditHead
+_REPEATABLE = (
+    m.Health
+    | m.WhoAmI
+    | m.Get
+    | m.List
+    | m.Can
+    | m.TokenList
+    | m.AuditHead
+    | m.SignJwt
+    | m.VerifyJwt
+    | m.Jwks
+)
 """What changes nothing, so that asking twice is asking once."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
@@ -104,6 +117,21 @@ class Session:
             page = self.ask(m.List(after=page.next), m.Listing)
             secrets += page.secrets
         return tuple(secrets)
+
+    def sign_jwt(
+        self, claims: Mapping[str, Any], ttl: int | None, key: SecretName | None
+    ) -> m.JwtSigned:
+        """A token with these claims."""
+        return self.ask(m.SignJwt(claims, ttl, key), m.JwtSigned)
+
+    def verify_jwt(self, token: str, audience: str | None, issuer: str | None) -> m.JwtVerified:
+        """What a token claims that holds."""
+        return self.ask(m.VerifyJwt(token, audience, issuer), m.JwtVerified)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys, as their JSON has them."""
+        found = self.ask(m.Jwks(), m.KeySet)
+        return {"keys": [structs.asdict(key) for key in found.keys]}
 
     def call(self, operation: m.Operation) -> m.Result:
         """What an operation gives, as the result that it has on the wire."""
@@ -208,4 +236,7 @@ def _text(value: SecretValue) -> str:
 
 
 def _holds_a_value(operation: m.Operation) -> bool:
-    return isinstance(operation, m.Put) and operation.value is not None
+    """Whoever hears it could use it: a secret's value, or somebody's token."""
+    if isinstance(operation, m.Put):
+        return operation.value is not None
+    return isinstance(operation, m.VerifyJwt)

@@ -119,8 +119,15 @@ class Compactor:
         note = f"the head before was {self._state.vault_file.head.head}"
         event = Event(op="vault_compacted", outcome=Outcome.RECORDED, note=note)
         ended_meanwhile = self._state.vault.dead_since
-        now = self._clock.now()
-        conclude(self._state, self._paths, now, event, work.rewriting, ended_meanwhile)
+        conclude(
+            self._state,
+            self._paths,
+            self._clock.now(),
+            event,
+            work.rewriting,
+            settled=self._clock.settled(),
+            dead_since=ended_meanwhile,
+        )
         self._work = None
         log.info("vault compacted", through=work.records)
 

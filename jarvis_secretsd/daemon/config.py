@@ -41,6 +41,13 @@ Glob = Annotated[
 Days = Annotated[int, Meta(ge=1, le=MAX_DAYS, description=f"whole days from 1 to {MAX_DAYS}")]
 GraceDays = Annotated[int, Meta(ge=0, le=MAX_DAYS, description=f"whole days from 0 to {MAX_DAYS}")]
 Secs = Annotated[int, Meta(ge=1, le=MAX_SECS, description=f"whole seconds from 1 to {MAX_SECS}")]
+TokenSecs = Annotated[
+    int,
+    Meta(ge=1, le=366 * MAX_SECS, description=f"whole seconds from 1 to {366 * MAX_SECS}"),
+]
+IssuerName = Annotated[
+    str, Meta(min_length=1, max_length=255, description='a name, as in "jarvis-secretsd"')
+]
 Count = Annotated[int, Meta(ge=1, le=1_000_000, description="a number from 1 to 1000000")]
 Command = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[^\x00]+$", description="text without NUL")], ...],
@@ -159,6 +166,14 @@ class RotationConfig(Section, frozen=True):
     kinds: Mapping[Kind, tuple[Glob, ...]] = {}
 
 
+class JwtConfig(Section, frozen=True):
+    """Who tokens say has issued them, and how long they are good: by default, and at most."""
+
+    issuer: IssuerName = "jarvis-secretsd"
+    ttl_secs: TokenSecs = 3600
+    max_ttl_secs: TokenSecs = 24 * 3600
+
+
 class LimitsConfig(Section, frozen=True):
     """What one user may take, and how long a connection may keep us waiting."""
 
@@ -186,5 +201,6 @@ class Config(Section, frozen=True):
     logging: LoggingConfig = LoggingConfig()
     audit: AuditConfig = AuditConfig()
     rotation: RotationConfig = RotationConfig()
+    jwt: JwtConfig = JwtConfig()
     limits: LimitsConfig = LimitsConfig()
     hooks: tuple[HookConfig, ...] = ()

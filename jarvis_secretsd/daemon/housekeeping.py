@@ -121,7 +121,7 @@ class Housekeeper:
     def write_heads(self) -> None:
         """Keep where vault and log end. On a full disk the older heads stay, which are true too."""
         self._heads_at, self._written_heads = None, self._clock.monotonic()
-        heads = self._state.heads(self._clock.now())
+        heads = self._state.heads(self._clock.settled())
         try:
             write_heads(self._heads_path, heads, self._state.vault_file.data_key)
         except SecretsError as error:

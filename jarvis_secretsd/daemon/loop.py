@@ -11,7 +11,7 @@ import selectors
 import signal
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -44,6 +44,17 @@ class LoopLimits(Struct, frozen=True):
     max_connections_per_uid: int
     idle_secs: float
     request_secs: float
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A descriptor of our own, which no peer is behind."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+    def ready(self) -> None:
+        """It can be read: see to it. What comes of it enters a turn by the housekeeping."""
 
 
 class Housekeeping(Protocol):
@@ -119,13 +130,13 @@ class Loop:
         finally:
             self._selector.close()
 
-    def watch(self, listener: Listener) -> None:
-        """Wake when a peer waits at this listener."""
-        self._selector.register(listener, READ, listener)
+    def watch(self, source: Listener | Source) -> None:
+        """Wake when a peer waits at this listener, or this source can be read."""
+        self._selector.register(source, READ, source)
 
-    def ignore(self, listener: Listener) -> None:
-        """Wake for this listener no more."""
-        self._selector.unregister(listener)
+    def ignore(self, source: Listener | Source) -> None:
+        """Wake for it no more."""
+        self._selector.unregister(source)
 
     def _turn(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
         turn = Turn(self._ledger.vault, self._clock.now(), self._clock.settled())
@@ -142,6 +153,8 @@ class Loop:
                     self._welcome(listener)
                 case Signals() as signals:
                     self._heed(signals)
+                case Source() as source:
+                    source.ready()
         self._housekeeping.before_commit(turn)
         started = self._clock.monotonic()
         self._ledger.commit(turn)

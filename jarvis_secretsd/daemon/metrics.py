@@ -64,6 +64,7 @@ class Now(Struct, frozen=True):
     connections: Mapping[Transport, int]
     refused: Mapping[Refusal, int]
     turned_away: int
+    unresolved: int = 0
 
 
 class Metrics:
@@ -119,6 +120,9 @@ class Metrics:
         yield self._commit_family()
         yield _gauge("secrets", "Secrets that can be read.", now.secrets)
         yield _gauge("due", "Secrets whose rotation is due and is for people to do.", now.due)
+        yield _gauge(
+            "unresolved", "Secrets of which nobody can tell which version is live.", now.unresolved
+        )
         yield _gauge("up", "1 if health says ok.", int(now.status == OK))
         yield _connections(now.connections)
         yield _build()

@@ -42,7 +42,7 @@ def rewrite(
     except BaseException:
         state.vault_file.give_up_rewrite(rewriting)
         raise
-    conclude(state, paths, now, event, rewriting)
+    conclude(state, paths, now, event, rewriting, settled=state.time)
 
 
 def conclude(
@@ -51,24 +51,27 @@ def conclude(
     now: datetime,
     event: Event,
     rewriting: Rewriting,
+    *,
+    settled: datetime,
     dead_since: datetime | None = None,
 ) -> None:
     """Put the new file, whose records are all there, in the vault's place, on record.
 
-    `dead_since` is when the first value ended that it holds all the same. Raises StorageFull and
+    `settled` is the time that the next start takes up, `dead_since` when the first value ended that
+    the new file holds all the same. Raises StorageFull and
     StorageFailed, after which the old file stands; SyncFailed.
     """
     vault_file = state.vault_file
     # The heads name the end that the new file's last record names: what lies before it is sealed
     # anew, and the next start couldn't find an older head in it.
-    write_heads(paths.heads_path, state.heads(now), vault_file.data_key)
+    write_heads(paths.heads_path, state.heads(settled), vault_file.data_key)
     rewritten, seq = Rewritten(vault_file.head, dead_since), _next_number(state)
     last = (seq, encode_record(Record(rewritten, event)))
     vault_file.finish_rewrite(rewriting, last)
     state.vault.apply(seq, rewritten)
     state.audit.write(now, [with_head(event, vault_file.head)], vault_file.head)
     state.audit.sync()
-    write_heads(paths.heads_path, state.heads(now), vault_file.data_key)
+    write_heads(paths.heads_path, state.heads(settled), vault_file.data_key)
 
 
 def _next_number(state: State) -> int:

@@ -19,11 +19,13 @@ from jarvis_secretsd.domain.advice import line_to_allow, line_to_be
 from jarvis_secretsd.domain.audit import Outcome
 from jarvis_secretsd.domain.generation import Fresh
 from jarvis_secretsd.domain.host import Denial, Host
-from jarvis_secretsd.domain.identity import Peer, Transport, identify, why_not
+from jarvis_secretsd.domain.identity import Peer, Transport, identify
+from jarvis_secretsd.domain.jwt import JwtIssuer
 from jarvis_secretsd.domain.operations import Done, Setting
 from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy, TokenRule
 from jarvis_secretsd.domain.refusals import Refusal, Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
+from jarvis_secretsd.domain.standing import standing_of, verdict_on
 from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.vault import Vault
 from jarvis_secretsd.domain.witness import (
@@ -51,6 +53,7 @@ from jarvis_secretsd.messages import (
     Get,
     Health,
     Identity,
+    Jwks,
     List,
     Metrics,
     MetricsText,
@@ -63,10 +66,11 @@ from jarvis_secretsd.messages import (
     Rollback,
     Rotate,
     Settle,
+    SignJwt,
     TokenCreate,
     TokenList,
     TokenRevoke,
-    Verdict,
+    VerifyJwt,
     Versions,
     WhoAmI,
 )
@@ -101,6 +105,7 @@ class Service:
         host: Host,
         refusals: Refusals,
         reads: Reads,
+        jwt: JwtIssuer,
         *,
         claim_required: bool,
     ) -> None:
@@ -108,6 +113,7 @@ class Service:
         self.rules = rules
         self.refusals = refusals
         self.reads = reads
+        self._jwt = jwt
         self._host = host
         self._claim_required = claim_required
 
@@ -132,6 +138,8 @@ class Service:
                     return Answer(self._host.health(vault.live_count))
                 case Metrics():
                     return Answer(MetricsText(self._host.metrics()))
+                case Jwks():
+                    return Answer(self._jwt.published(vault, call.settled))
                 case WhoAmI():
                     return Answer(self._whoami(call))
             client = DAEMON if peer is INTERNAL else self._who(call)
@@ -194,16 +202,15 @@ class Service:
             case Elapse():
                 return self._elapse(call, client, operation, setting)
             case Delete(name):
-                return do(
-                    Permission.DELETE,
-                    name,
-                    lambda: operations.delete(operation, setting),
-                )
+                return do(Permission.DELETE, name, lambda: operations.delete(operation, setting))
             case Restore(name):
-                return do(
-                    Permission.DELETE,
-                    name,
-                    lambda: operations.restore(operation, setting),
+                return do(Permission.DELETE, name, lambda: operations.restore(operation, setting))
+            case SignJwt():
+                return self._sign(call, client, operation, setting)
+            case VerifyJwt():
+                known = Decision(True, f"clients.{client.id}")
+                return witnessed(
+                    call, client, known, None, lambda: self._jwt.verify(operation, setting)
                 )
             case Can():
                 return self._can(call, client, operation)
@@ -217,7 +224,7 @@ class Service:
                 return do(Permission.AUDIT, None, lambda: Done(self._host.audit_head()))
             case Reload():
                 return do(ADMIN, None, self._reload)
-            case Health() | Metrics() | WhoAmI():
+            case Health() | Metrics() | Jwks() | WhoAmI():
                 raise AssertionError("answered before anybody was asked who they are")
             case _:
                 assert_never(operation)
@@ -247,6 +254,16 @@ class Service:
         if done.kid is not None:
             self.reads.note(done.kid, client.id, setting.now)
         return done
+
+    def _sign(self, call: Call, client: Client, operation: SignJwt, setting: Setting) -> Answer:
+        def may_sign(name: SecretName) -> bool:
+            return self.policy.decide(client, Permission.SIGN, name).allowed
+
+        name = operation.key or self._jwt.default_key(call.vault, call.settled, may_sign)
+        decision = self._allow(client, Permission.SIGN, name)
+        return witnessed(
+            call, client, decision, name, lambda: self._jwt.sign(name, operation, setting)
+        )
 
     def _rotate(self, call: Call, client: Client, operation: Rotate, setting: Setting) -> Answer:
         names = tuple(dict.fromkeys(operation.names)) or self._due(call, client)
@@ -318,19 +335,8 @@ class Service:
         if operation.subject != client.id:
             decision = self._allow(client, ADMIN, None)
         return witnessed(
-            call, client, decision, operation.name, lambda: Done(self._verdict(operation))
+            call, client, decision, operation.name, lambda: Done(verdict_on(self.policy, operation))
         )
-
-    def _verdict(self, operation: Can) -> Verdict:
-        subject = self.policy.clients.get(operation.subject)
-        if subject is None:
-            return Verdict(False, f"clients.{operation.subject}: not in the policy")
-        if operation.uid is not None:
-            asked = Peer(Transport.UNIX, operation.uid)
-            if not subject.binds(asked):
-                return Verdict(False, why_not(self.policy, subject.id, asked))
-        decision = self.policy.decide(subject, operation.permission, operation.name)
-        return Verdict(decision.allowed, decision.rule)
 
     def _token_create(self, operation: TokenCreate, setting: Setting) -> Done:
         subject = self.policy.clients.get(operation.subject)
@@ -352,23 +358,11 @@ class Service:
         return Done(Reloaded(policy.digest, len(policy.clients)), note=f"policy {policy.digest}")
 
     def _whoami(self, call: Call) -> Identity:
-        peer = call.peer
-        candidates = self.policy.candidates(peer)
         try:
             client = self._who(call)
         except SecretsError:
             client = None
-        rights = client.rights() if client is not None else None
-        return Identity(
-            uid=peer.uid,
-            gid=peer.gid,
-            pid=peer.pid,
-            transport=peer.transport,
-            clients=tuple(str(candidate.id) for candidate in candidates),
-            client=str(client.id) if client is not None else None,
-            permissions=rights.permissions if rights else {},
-            deny=rights.deny if rights else (),
-        )
+        return standing_of(self.policy, call.peer, client)
 
     def _refuse(
         self,
@@ -379,12 +373,13 @@ class Service:
     ) -> Answer:
         peer, failure = call.peer, failure_of(error)
         rule = error.rule if isinstance(error, Denied) else error.code
-        name = name or getattr(call.request.operation, "name", None)
+        asked = call.request.operation
+        name = name or getattr(asked, "name", None) or getattr(asked, "key", None)
         claim = client.id if client is not None else call.request.client
         remedy = error.remedy if isinstance(error, Denied) else ""
         if claim is not None and client is None:
             remedy = line_to_be(self.policy, claim, peer)
-        denial = Denial(peer, claim, call.request.operation.op, name, rule, remedy)
+        denial = Denial(peer, claim, asked.op, name, rule, remedy)
         if client is None and not self.policy.knows(peer):
             if self.refusals.count(peer.uid, Refusal.STRANGER, call.now):
                 self._host.report(denial)

@@ -1,12 +1,14 @@
 """What can be asked: one frozen class per operation.
 
 `Request` is an operation with the caller's claim. A field that a body calls `client` and that isn't
-the claim is `subject` here and in a frame, where `client` is always the claim.
+the claim is `subject` here and in a frame, where `client` is always the claim; in the same way a
+`token` that isn't the caller's own is `jwt`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -130,6 +132,40 @@ class Restore(Operation, frozen=True, tag="restore"):
     name: SecretName
 
 
+class SignJwt(Operation, frozen=True, tag="sign_jwt"):
+    """A token with these claims, good for `ttl` seconds, signed by the secret `key`.
+
+    The daemon adds the claims `iss`, `iat`, `exp` and `jti`. No `key`: the one that is called
+    `jwt_signing_key`, or the only one with which the client may sign.
+    """
+
+    claims: Mapping[str, Any]
+    ttl: int | None = None
+    key: SecretName | None = None
+
+    def __repr__(self) -> str:
+        return f"SignJwt(claims=***, ttl={self.ttl!r}, key={self.key!r})"
+
+
+class VerifyJwt(Operation, frozen=True, tag="verify_jwt"):
+    """Does this token hold, and what does it claim?
+
+    `audience` is who asks; a token that is for somebody holds for nobody else. `issuer` None: the
+    daemon must have issued it.
+    """
+
+    jwt: str = field(name="token")
+    audience: str | None = None
+    issuer: str | None = None
+
+    def __repr__(self) -> str:
+        return f"VerifyJwt(jwt=***, audience={self.audience!r}, issuer={self.issuer!r})"
+
+
+class Jwks(Operation, frozen=True, tag="jwks"):
+    """The public keys by which tokens verify. Needs no client."""
+
+
 class Can(Operation, frozen=True, tag="can"):
     """May this client do that, and which rule says so? `uid` asks for a peer of that uid."""
 
@@ -203,6 +239,9 @@ AnyOperation = (
     | Elapse
     | Delete
     | Restore
+    | SignJwt
+    | VerifyJwt
+    | Jwks
     | Health
     | WhoAmI
     | Can

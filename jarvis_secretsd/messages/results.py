@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -146,6 +146,38 @@ class Deleted(Result, frozen=True):
 
     name: SecretName
     restorable_until: datetime
+
+
+class JwtSigned(Result, frozen=True):
+    """A token, the version that signed it, and when it ends."""
+
+    token: BearerToken
+    kid: Kid
+    expires_at: datetime
+
+
+class JwtVerified(Result, frozen=True):
+    """What a token claims that holds, and the version that signed it."""
+
+    claims: Mapping[str, Any]
+    kid: Kid
+
+
+class Jwk(Struct, frozen=True):
+    """One public key (RFC 8037, 2): `x` is its 32 bytes in base64url without padding."""
+
+    x: str
+    kid: Kid
+    kty: Literal["OKP"] = "OKP"
+    crv: Literal["Ed25519"] = "Ed25519"
+    use: Literal["sig"] = "sig"
+    alg: Literal["EdDSA"] = "EdDSA"
+
+
+class KeySet(Result, frozen=True):
+    """The public keys of all signing keys, also of those that are in grace or yet to sign."""
+
+    keys: tuple[Jwk, ...]
 
 
 class Verdict(Result, frozen=True):

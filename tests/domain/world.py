@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from jarvis_secretsd.daemon.keys import Ed25519
 from jarvis_secretsd.domain.host import Denial
+from jarvis_secretsd.domain.jwt import JwtIssuer, JwtRules
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import (
     Client,
@@ -89,6 +91,7 @@ class World:
             self,
             Refusals(per_minute=3),
             Reads(NOW),
+            JwtIssuer(JwtRules(), Ed25519()),
             claim_required=claim_required,
         )
 
