@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from jarvis_secretsd.cli.output import progress
 from jarvis_secretsd.client import SecretsClient, SecretsClientError
-from jarvis_secretsd.messages import Operation, Result
+from jarvis_secretsd.messages import Can, Identity, Operation, Result, Verdict, WhoAmI
+from jarvis_secretsd.values import ClientId, Permission, SecretName
 
 BATCH = 64
 """Questions between two steps of the bar: a few milliseconds of a daemon that syncs."""
@@ -24,3 +25,17 @@ def ask_each(
             batch = operations[start : start + BATCH]
             yield from client.ask_all(batch, result)
             advance(len(batch))
+
+
+def unwritable(client: SecretsClient, names: Iterable[SecretName]) -> frozenset[SecretName]:
+    """Those of the names that we may not write, to be known before anything is done for it."""
+    wanted = tuple(names)
+    me = client.ask(WhoAmI(), Identity).client if wanted else None
+    if me is None:
+        return frozenset()
+    asked = [Can(ClientId(me), Permission.WRITE, name) for name in wanted]
+    return frozenset(
+        name
+        for name, verdict in zip(wanted, client.ask_all(asked, Verdict), strict=True)
+        if isinstance(verdict, Verdict) and not verdict.allowed
+    )

@@ -9,7 +9,8 @@ import msgspec
 
 from jarvis_secretsd.cli import operator
 from jarvis_secretsd.cli.operator import DaemonExit, config_option, dev_option
-from jarvis_secretsd.cli.output import show
+from jarvis_secretsd.cli.output import counted, show
+from jarvis_secretsd.cli.usage import Group
 from jarvis_secretsd.daemon.verifying import Checked, Evidence, verify
 from jarvis_secretsd.domain.auditfindings import Verdict
 from jarvis_secretsd.errors import SecretsError
@@ -21,7 +22,7 @@ _WORDS = {
 }
 
 
-@click.group()
+@click.group(cls=Group, no_args_is_help=False)
 def audit() -> None:
     """Look after the audit log."""
 
@@ -60,7 +61,7 @@ def _lines(checked: Checked) -> list[str]:
     key = "pinned with --key" if report.pinned else "found beside the log, not pinned"
     lines = [
         f"{_WORDS[report.verdict]}: entries {report.first} to {report.last} of log {report.log_id}",
-        f"checked: {report.entries} entries in {report.segments} segments",
+        f"checked: {report.entries} entries in {counted(report.segments, 'segment')}",
         f"key: {checked.fingerprint} ({key})",
         *(f"compared: {note}" for note in checked.notes),
     ]

@@ -9,7 +9,7 @@ import msgspec
 
 from jarvis_secretsd.cli import operator
 from jarvis_secretsd.cli.operator import DaemonExit, config_option, dev_option
-from jarvis_secretsd.cli.output import show
+from jarvis_secretsd.cli.output import counted, show
 from jarvis_secretsd.daemon.inspection import Inspection, inspect, inspect_config
 
 
@@ -34,15 +34,21 @@ def check(as_json: bool) -> int:
     return DaemonExit.MUST_MEND if found.errors else DaemonExit.OK
 
 
+_RUNNING = {
+    True: "the daemon is running",
+    False: "the daemon is not running",
+    None: "whether the daemon is running can't be told without its paths",
+}
+
+
 def _lines(found: Inspection) -> list[str]:
-    state = "the daemon is running" if found.running else "the daemon is not running"
-    errors, warnings = len(found.errors), len(found.warnings)
+    errors, warnings = counted(len(found.errors), "error"), counted(len(found.warnings), "warning")
     return [
-        f"checked as {found.user}; {state}",
+        f"checked as {found.user}; {_RUNNING[found.running]}",
         *(f"error: {text}" for text in found.errors),
         *(f"warning: {text}" for text in found.warnings),
         *(f"note: {text}" for text in found.notes),
-        f"{'must be mended' if errors else 'fine'}: {errors} errors, {warnings} warnings",
+        f"{'must be mended' if found.errors else 'fine'}: {errors}, {warnings}",
     ]
 
 

@@ -123,5 +123,5 @@ def _steering(wanted: Iterable[Wanted]) -> Iterator[str]:
         if is_steering(found.variable):
             yield (
                 f"{found.place}: the variable {found.variable} steers programs; "
-                "leave it out, or say --allow-dangerous"
+                "leave it out with --skip, or say --allow-dangerous"
             )

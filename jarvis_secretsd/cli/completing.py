@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import click
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from jarvis_secretsd.client import SecretsClient, SecretsClientError
 from jarvis_secretsd.messages import Identity, TokenList, TokenListing, WhoAmI
@@ -43,3 +44,39 @@ token_ids = _asked(
     lambda client: (found.token_id for found in client.ask(TokenList(), TokenListing).tokens)
 )
 """The ids of all tokens, for who may see them."""
+
+
+def renamed_secrets(context: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """What `VAR=` can go on with: the names of the secrets that may be read."""
+    variable, equals, name = begun.partition("=")
+    found = secret_names(context, option, name) if equals else []
+    return [f"{variable}={each}" for each in found]
+
+
+@add_completion_class
+class Bash(BashComplete):
+    """Puts together what bash takes apart at each `=`, and gives it what follows the last one."""
+
+    _kept = ""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the one that is begun, and that one."""
+        before, begun = super().get_completion_args()
+        *words, word = _joined([*before, begun])
+        self._kept = word if begun == "=" else word.removesuffix(begun)
+        return words, word
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """A word, without what stands on the line already."""
+        item.value = item.value.removeprefix(self._kept)
+        return super().format_completion(item)
+
+
+def _joined(parts: Iterable[str]) -> list[str]:
+    words: list[str] = []
+    for part in parts:
+        if words and (part == "=" or words[-1].endswith("=")):
+            words[-1] += part
+        else:
+            words.append(part)
+    return words

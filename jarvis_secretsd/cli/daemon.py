@@ -8,19 +8,21 @@ import click
 
 from jarvis_secretsd import __version__
 from jarvis_secretsd.cli import auditing, checking, founding, keeping, serving
-from jarvis_secretsd.cli.operator import DaemonExit, config_option, dev_option, remark
+from jarvis_secretsd.cli.operator import DaemonExit, complain, config_option, dev_option
+from jarvis_secretsd.cli.usage import Group, complaint
 from jarvis_secretsd.errors import SecretsError
 
-EPILOG = """\b
+EPILOG = """\
 Exit status: 0 done, 1 failed, 2 not a valid command, 75 another process has the
 vault, 78 something must be mended first (configuration, files, keys), 79 vault
 and audit log contradict each other. `audit verify` has its own."""
 
 
 @click.group(
+    cls=Group,
     invoke_without_command=True,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="jarvis-secretsd")
 @config_option
@@ -51,11 +53,10 @@ def run_command(arguments: list[str]) -> int:
     try:
         status = cli.main(arguments, prog_name="jarvis-secretsd", standalone_mode=False)
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "jarvis-secretsd"
-        remark(f"{error.format_message()} (see `{path} --help`)")
+        complain(complaint(error, "jarvis-secretsd"))
         return DaemonExit.USAGE
     except SecretsError as error:
-        remark(error.message)
+        complain(error.message)
         return DaemonExit.of(error)
     except (KeyboardInterrupt, click.Abort):
         return DaemonExit.INTERRUPTED

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from jarvis_secretsd.cli.output import GAP, has_colour
+from jarvis_secretsd.cli.fitting import broken, cells, window
+from jarvis_secretsd.cli.output import BOLD, GAP, NOTHING, has_colour, painted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,11 +26,12 @@ PATIENCE = 0.5
 def draw_table(headings: Row, rows: Sequence[Row]) -> None:
     """The table where it fits, if need be with its first column folded, else a paragraph a row."""
     console = _console(sys.stdout)
-    first, *others = (max(map(len, cells)) for cells in zip(headings, *rows, strict=True))
+    first, *others = (max(map(cells, column)) for column in zip(headings, *rows, strict=True))
     if min(first, LEAST_ROOM) + sum(others) + GAP * len(others) <= console.width:
         _draw_columns(console, headings, rows)
     else:
         for row in rows:
+            print(painted(row[0], BOLD, sys.stdout))
             print(*_paragraph(console.width, headings, row), sep="\n")
 
 
@@ -46,16 +48,18 @@ def _draw_columns(console: Console, headings: Row, rows: Sequence[Row]) -> None:
 
 
 def _paragraph(width: int, headings: Row, row: Row) -> Iterator[str]:
-    """The first cell on a line of its own, below it the others with their headings."""
-    yield row[0]
+    """The cells below the first one with their headings, as many on a line as fit."""
     line = ""
     for heading, cell in zip(headings[1:], row[1:], strict=True):
+        if cell in ("", NOTHING):
+            continue
         said = f"  {heading.lower()} {cell}"
-        if line and len(line) + len(said) > width:
+        if line and cells(line) + cells(said) > width:
             yield line
             line = ""
-        line += said
-    yield line
+        line += said if cells(said) <= width else broken(said, width, "  ", "    ")
+    if line:
+        yield line
 
 
 class Bar:
@@ -82,17 +86,29 @@ class Bar:
             self._drawn.stop()
 
     def _begin(self) -> Progress:
-        from rich.progress import Progress  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-        drawn = Progress(console=_console(sys.stderr), transient=True)
+        drawn = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(style="dim", complete_style="green", finished_style="green"),
+            TextColumn("{task.completed} of {task.total}"),
+            console=_console(sys.stderr),
+            transient=True,
+        )
         drawn.add_task(self._what, total=self._total)
         drawn.start()
         return drawn
 
 
 def _console(stream: TextIO) -> Console:
+    """For the window as it is: by itself rich takes a dumb terminal for one of 80 columns."""
     from rich.console import Console  # noqa: PLC0415
 
+    size = window(stream)
     return Console(
-        file=stream, highlight=False, color_system="auto" if has_colour(stream) else None
+        file=stream,
+        width=size.columns,
+        height=size.lines,
+        highlight=False,
+        color_system="auto" if has_colour(stream) else None,
     )

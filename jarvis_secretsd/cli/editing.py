@@ -10,13 +10,21 @@ import click
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.cli.arguments import name_argument
+from jarvis_secretsd.cli.asking import unwritable
 from jarvis_secretsd.cli.editor import private_directory, run_editor
-from jarvis_secretsd.cli.exits import Refused
-from jarvis_secretsd.cli.intake import read_file
+from jarvis_secretsd.cli.exits import Exit, Refused
+from jarvis_secretsd.cli.intake import read_file, to_value
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import count_bytes, remark, show, show_json
 from jarvis_secretsd.client import SecretNotFound, SecretsClient, SecretsClientError
 from jarvis_secretsd.values import MAX_VALUE_BYTES, SecretName, SecretValue
+
+AT_ONCE = 1.0
+"""Seconds in which nobody has changed anything."""
+
+_WAITING = (
+    "an editor with a window of its own may have to be told to wait (`code --wait`, `gvim -f`)"
+)
 
 
 @click.command()
@@ -31,15 +39,17 @@ def edit(name: SecretName) -> None:
     with connect() as client, private_directory() as directory:
         held = _held(client, name)
         before = b"" if held is None else _text(held)
+        _check_right(client, name)
         file = directory / name.rpartition("/")[2]
         file.touch(mode=0o600)
         file.write_bytes(before)
-        run_editor(file)
-        after, without = _read_back(file, before)
-        if after == before:
-            remark(f"{name} is unchanged; nothing was stored")
-            return
+        took = run_editor(file)
         with _kept_if_refused(file):
+            after, without = _read_back(file, before)
+            if after == before:
+                hint = f"; {_WAITING}" if took < AT_ONCE else ""
+                remark(f"{name} is unchanged; nothing was stored{hint}")
+                return
             stored = _store(client, name, after, held.kid if held else "")
     if settings().json:
         show_json(stored)
@@ -53,6 +63,15 @@ def _held(client: SecretsClient, name: SecretName) -> m.Found | None:
         return client.fetch(name)
     except SecretNotFound:
         return None
+
+
+def _check_right(client: SecretsClient, name: SecretName) -> None:
+    """Before somebody works on it for nothing. Raises Refused."""
+    if unwritable(client, [name]):
+        raise Refused(
+            f"you have no right to write {name}; `jarvis-secrets whoami` shows your rights",
+            Exit.DENIED,
+        )
 
 
 def _text(held: m.Found) -> bytes:
@@ -77,10 +96,10 @@ def _read_back(file: Path, before: bytes) -> tuple[bytes, str]:
 
 
 def _store(client: SecretsClient, name: SecretName, data: bytes, expect_kid: str) -> m.Stored:
-    try:
-        return client.put(name, data.decode(), expect_kid=expect_kid)
-    except UnicodeDecodeError:
-        raise Refused("the editor saved text that is not UTF-8; nothing was stored") from None
+    value = to_value(data)
+    if not value.is_text:
+        raise Refused("the editor saved what is not text in UTF-8; nothing was stored")
+    return client.put(name, value.reveal_text(), expect_kid=expect_kid)
 
 
 @contextmanager
@@ -89,9 +108,10 @@ def _kept_if_refused(file: Path) -> Iterator[None]:
     try:
         yield
     except (SecretsClientError, Refused, KeyboardInterrupt):
-        kept = file.parent.with_suffix(".kept")
-        file.parent.rename(kept)
-        remark(f"your text is kept in {kept / file.name}; remove it when you are done")
+        if file.is_file() and file.stat().st_size:
+            kept = file.parent.with_suffix(".kept")
+            file.parent.rename(kept)
+            remark(f"your text is kept in {kept / file.name}; remove it when you are done")
         raise
 
 

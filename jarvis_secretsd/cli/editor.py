@@ -7,11 +7,12 @@ import shlex
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from time import monotonic
 
+from jarvis_secretsd.cli.ending import ending_late, handling
 from jarvis_secretsd.cli.exits import Refused
 
 IN_MEMORY = "/dev/shm"  # noqa: S108  # only a fresh directory of our own in it is used
@@ -22,11 +23,6 @@ EDITORS = ("sensible-editor", "vi", "nano")
 
 KEYS = (signal.SIGINT, signal.SIGQUIT)
 """On the terminal they are the editor's while it runs, as for a shell."""
-
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-"""What ends us, after all is cleared away."""
-
-Handler = signal.Handlers | Callable[[int, FrameType | None], object] | int
 
 
 @contextmanager
@@ -40,7 +36,7 @@ def private_directory() -> Iterator[Path]:
     base = next((base for base in bases if os.access(base, os.W_OK | os.X_OK)), None)
     if base is None:
         raise Refused(f"neither XDG_RUNTIME_DIR nor {IN_MEMORY} can be written; use `put`")
-    with _ending_late():
+    with ending_late():
         directory = Path(tempfile.mkdtemp(prefix="jarvis-edit-", dir=base))
         try:
             yield directory
@@ -48,17 +44,18 @@ def private_directory() -> Iterator[Path]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def run_editor(file: Path) -> None:
-    """Let a person change the file. Raises Refused where the editor fails."""
-    command = [*_editor(), str(file)]
+def run_editor(file: Path) -> float:
+    """Let a person change the file; seconds that it took. Raises Refused where the editor fails."""
+    command, started = [*_editor(), str(file)], monotonic()
     try:
-        with _handling(KEYS, signal.SIG_IGN):
+        with handling(KEYS, signal.SIG_IGN):
             status = _wait(os.posix_spawnp(command[0], command, os.environ, setsigdef=KEYS))
     except OSError as error:
         raise Refused(f"can't run the editor {command[0]}: {error.strerror}") from None
     if status != 0:
         how = f"signal {-status}" if status < 0 else f"status {status}"
         raise Refused(f"{command[0]} ended with {how}; nothing was stored")
+    return monotonic() - started
 
 
 def _wait(editor: int) -> int:
@@ -89,31 +86,3 @@ def _words(said: str) -> list[str]:
     if not words:
         raise Refused(f"{said!r} is no command; VISUAL or EDITOR names the editor")
     return words
-
-
-@contextmanager
-def _ending_late() -> Iterator[None]:
-    """A signal that ends us does so after what stands in the block has cleared away."""
-    caught: list[int] = []
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        caught.append(number)
-        if len(caught) == 1:  # a second one would interrupt the clearing away
-            raise KeyboardInterrupt
-
-    try:
-        with _handling(ENDINGS, leave):
-            yield
-    finally:
-        for number in caught:
-            signal.raise_signal(number)
-
-
-@contextmanager
-def _handling(numbers: Iterable[signal.Signals], handler: Handler) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)

@@ -54,7 +54,8 @@ _ENDINGS = {
     "method_not_allowed": _Ending(Exit.USAGE),
     "not_found": _Ending(Exit.NOT_FOUND, "`jarvis-secrets list` shows what you may read"),
     "denied": _Ending(
-        Exit.DENIED, "`jarvis-secrets whoami` shows your rights, `help denied` what to do"
+        Exit.DENIED,
+        "`jarvis-secrets whoami` shows your rights, `jarvis-secrets help denied` what to do",
     ),
     "client_required": _Ending(
         Exit.DENIED,
@@ -65,7 +66,7 @@ _ENDINGS = {
     "unreachable": _Ending(Exit.UNREACHABLE),
     "unavailable": _Ending(Exit.UNAVAILABLE, "it resumes by itself; repeat it later"),
     "rate_limited": _Ending(Exit.UNAVAILABLE, "wait a moment, then repeat it"),
-    "conflict": _Ending(Exit.CONFLICT, "look at it before you repeat"),
+    "conflict": _Ending(Exit.CONFLICT, "`jarvis-secrets list` shows what is there"),
 }
 """The ending of each code of docs/wire.md; any other code is a plain failure."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
-import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct, json
 
 from jarvis_secretsd.cli.asking import ask_each
+from jarvis_secretsd.cli.ending import ending_late
 from jarvis_secretsd.cli.envfile import Unwritable, write_envfile
 from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.cli.faults import Faulty
@@ -63,11 +62,10 @@ def as_envfile(given: Sequence[Given]) -> bytes:
     """The file. Raises Faulty with every secret that no `.env` can hold."""
     names = {one.variable: one.name for one in given}
     try:
-        lines = write_envfile((one.variable, one.value) for one in given)
+        return write_envfile(((one.variable, one.value) for one in given), above=HEADER).encode()
     except Unwritable as unwritable:
         faults = [f"{names[unfit.variable]}: {unfit.reason}" for unfit in unwritable.unfit]
         raise _unexported(faults) from None
-    return (HEADER + lines).encode()
 
 
 def as_json(given: Sequence[Given]) -> bytes:
@@ -86,42 +84,37 @@ def check_free(path: str) -> None:
         raise _taken(path)
 
 
-def write_out(data: bytes) -> None:
-    """Write these bytes to stdout as they are."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
 def write_new(path: str, data: bytes) -> None:
-    """A new file with these bytes that only its owner can read; whole or not at all.
+    """A new file with these bytes that only its owner can read; whole, or none at all.
 
-    Raises Refused where something is there already, and where it can't be written.
+    Raises Refused where something is there already, and where it can't be written so.
     """
-    temporary = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.new")
     try:
-        try:
-            _write(temporary, data)
-            os.link(temporary, path)  # which, unlike a rename, replaces nothing
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with ending_late():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with _removed_on_failure(path), open(descriptor, "wb") as file:
+                if os.fstat(descriptor).st_mode & 0o077:
+                    raise Refused(f"{path}: its file system lets others read every file")
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
     except FileExistsError:
         raise _taken(path) from None
     except OSError as error:
         raise Refused(f"can't write {path}: {error.strerror}") from None
 
 
+@contextmanager
+def _removed_on_failure(path: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
 def _taken(path: str) -> Refused:
     return Refused(f"{path} is there already, and nothing is written over it")
-
-
-def _write(path: str, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
 
 
 def _value(name: SecretName, answer: Found | SecretsClientError) -> SecretValue:

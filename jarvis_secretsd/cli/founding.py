@@ -11,7 +11,7 @@ import click
 
 from jarvis_secretsd.cli import operator
 from jarvis_secretsd.cli.operator import DEFAULT_CONFIG, config_option
-from jarvis_secretsd.cli.output import show
+from jarvis_secretsd.cli.output import show, show_typed
 from jarvis_secretsd.daemon.accounts import Account, account, account_named
 from jarvis_secretsd.daemon.config import DEFAULT_SOCKET
 from jarvis_secretsd.daemon.foundation import Plan, Wishes, lay, plan
@@ -44,7 +44,7 @@ def init(user: str | None, state: Path | None, socket: Path | None, tcp: str) ->
     )
     made = plan(wishes, os.environ)
     lay(made)
-    show(*_told(made, wishes))
+    _tell(made, wishes)
     if admin.uid == ROOT:
         operator.remark(
             "the admin of the policy is root (uid 0), since nobody else ran this. Every container "
@@ -101,19 +101,21 @@ def _directory(environ: Mapping[str, str], variable: str) -> Path | None:
     return path if path.is_absolute() else None
 
 
-def _told(made: Plan, wishes: Wishes) -> list[str]:
+def _tell(made: Plan, wishes: Wishes) -> None:
     """What was made, and what to do next."""
     other = wishes.config != DEFAULT_CONFIG
     command = "jarvis-secretsd" + (f" --config {shlex.quote(str(wishes.config))}" if other else "")
     own = wishes.daemon.uid == os.geteuid()
-    start = command if own else f"sudo -u {wishes.daemon.name} {command}"
-    lines = ["made:", *(f"  {piece}" for piece in made.pieces), "next:", f"  {command} check"]
-    lines.append(f"  {start}    # the first start makes vault and keys, and shows a recovery code")
-    lines += ["then, for each program:", f"  export JARVIS_SECRETS_SOCKET={wishes.socket}"]
+    show("made:", *(f"  {piece}" for piece in made.pieces))
+    show("next (the first start makes vault and keys, and shows a recovery code):")
+    show_typed(f"{command} check", command if own else f"sudo -u {wishes.daemon.name} {command}")
+    show("then, for each program:")
+    show_typed(f"export JARVIS_SECRETS_SOCKET={shlex.quote(str(wishes.socket))}")
     if wishes.socket.is_relative_to("/run") and os.geteuid() == ROOT:
-        lines.append(f"note: /run is empty after a restart of the host; {wishes.socket.parent} is")
-        lines.append("  made again by RuntimeDirectory= of a unit, or by tmpfiles.d(5)")
-    return lines
+        show(
+            f"note: /run is empty after a restart of the host; {wishes.socket.parent} is made "
+            "again by RuntimeDirectory= of a unit, or by tmpfiles.d(5)"
+        )
 
 
 COMMANDS = (init,)

@@ -113,14 +113,21 @@ def _lines(name: str, reading: Reading) -> Iterator[Line]:
 
 
 def _notes(name: str, reading: Reading) -> Iterator[Note]:
-    """What the reader says and what looks unfilled, by line; an empty value is the reader's."""
+    """What the reader says and what nobody seems to have filled in, by line."""
     unfilled = [
-        Remark(found.line, f"{found.variable}: its value looks like a placeholder: {reason}")
+        Remark(found.line, f"{found.variable}: {why}")
         for found in reading.assignments
-        if len(found.value) and (reason := placeholder(found.value))
+        if (why := _unfilled(found.value))
     ]
     for found in sorted([*reading.warnings, *unfilled], key=lambda found: found.line):
         yield Note(_place(name, found), found.text)
+
+
+def _unfilled(value: SecretValue) -> str | None:
+    if not len(value):
+        return "its value is empty"
+    reason = placeholder(value)
+    return reason and f"its value looks like a placeholder: {reason}"
 
 
 def _place(name: str, found: Assignment | Remark) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from jarvis_secretsd import __version__
 from jarvis_secretsd.cli.exits import Exit, Refused
+from jarvis_secretsd.cli.layout import in_window
 from jarvis_secretsd.cli.options import shared_options
+from jarvis_secretsd.cli.usage import Group, complaint
 
 PROGRAM = "jarvis-secrets"
 
-EPILOG = """\b
+EPILOG = """\
 Short names: ls is list, rm is delete, set is put.
 
 `jarvis-secrets help` lists what can be read about: .env files, `run`, applications,
@@ -64,7 +66,10 @@ def _manual() -> Sequence[click.Command]:
 
 
 class Entry(NamedTuple):
-    """Where a command is, and what it does in a line of a narrow window."""
+    """Where a command is, and what it does in a line of a narrow window.
+
+    That line has no comma: fish shows nothing after one.
+    """
 
     room: Callable[[], Sequence[click.Command]]
     what: str
@@ -72,7 +77,7 @@ class Entry(NamedTuple):
 
 ENTRIES = {
     "get": Entry(_secrets, "write a secret's value to stdout"),
-    "put": Entry(_secrets, "store a value, or have one generated"),
+    "put": Entry(_secrets, "store a value or have one generated"),
     "edit": Entry(_editing, "change a value in your editor"),
     "list": Entry(_secrets, "list the secrets that you may read"),
     "rotate": Entry(_secrets, "give secrets new generated values"),
@@ -81,10 +86,10 @@ ENTRIES = {
     "import": Entry(_transfer, "store the variables of .env files"),
     "export": Entry(_transfer, "write secrets as a .env file"),
     "run": Entry(_launch, "start a program with secrets as variables"),
-    "status": Entry(_standing, "how the daemon is, and who you are to it"),
-    "whoami": Entry(_standing, "who you are, and what you may"),
-    "can": Entry(_standing, "whether you may do something, and why"),
-    "token": Entry(_tokens, "make, list and revoke clients' tokens"),
+    "status": Entry(_standing, "how the daemon is and who you are to it"),
+    "whoami": Entry(_standing, "who you are and what you may"),
+    "can": Entry(_standing, "whether you may do something and why"),
+    "token": Entry(_tokens, "see to the tokens of clients"),
     "health": Entry(_standing, "whether the daemon is well"),
     "completion": Entry(_manual, "what makes your shell complete names"),
     "help": Entry(_manual, "explain a topic or a command"),
@@ -94,7 +99,7 @@ ENTRIES = {
 SHORT_NAMES = {"ls": "list", "rm": "delete", "set": "put"}
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Finds commands by `ENTRIES` and by their short names."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -105,30 +110,24 @@ class Commands(click.Group):
         """The command of this full or short name."""
         full = SHORT_NAMES.get(name, name)
         room = ENTRIES[full].room() if full in ENTRIES else ()
-        return next((found for found in room if found.name == full), None)
+        return next((in_window(found) for found in room if found.name == full), None)
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The full names, with the words of the help; no command is loaded for it."""
+        names = [name for name in ENTRIES if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, context, incomplete)
+        return [*(CompletionItem(name, help=ENTRIES[name].what) for name in names), *options]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """A line for each, whole in a narrow window; none of them is loaded for it."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.what) for name, entry in ENTRIES.items()])
 
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, and a slip of the pen gets the name that was probably meant."""
-        name = arguments[0]
-        is_meant = not name.startswith("-") and not context.resilient_parsing
-        if is_meant and self.get_command(context, name) is None:
-            near = get_close_matches(name, [*ENTRIES, *SHORT_NAMES], 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"there is no command {name!r}{hint}", context)
-        return super().resolve_command(context, arguments)
-
 
 @click.group(
     cls=Commands,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 @shared_options
@@ -141,9 +140,7 @@ def run_group(arguments: list[str]) -> int:
     try:
         status = cli.main(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else PROGRAM
-        message = error.format_message().rstrip(".")
-        raise Refused(f"{message} (see `{path} --help`)", Exit.USAGE) from None
+        raise Refused(complaint(error, PROGRAM), Exit.USAGE) from None
     except click.Abort:
         raise KeyboardInterrupt from None
     except SystemExit as end:  # click's own: completion ends with 0, a broken pipe with 1

@@ -7,9 +7,10 @@ from enum import StrEnum
 
 from msgspec import Struct, structs
 
-from jarvis_secretsd.cli.asking import ask_each
+from jarvis_secretsd.cli.asking import ask_each, unwritable
 from jarvis_secretsd.cli.exits import Exit, Refused, status_of
 from jarvis_secretsd.cli.naming import Wanted
+from jarvis_secretsd.cli.output import remark
 from jarvis_secretsd.client import (
     AccessDenied,
     DaemonUnreachable,
@@ -17,8 +18,8 @@ from jarvis_secretsd.client import (
     SecretsClient,
     SecretsClientError,
 )
-from jarvis_secretsd.messages import Can, Found, Get, Identity, Put, Result, Stored, Verdict, WhoAmI
-from jarvis_secretsd.values import ClientId, Kid, Permission
+from jarvis_secretsd.messages import Found, Get, Put, Result, Stored
+from jarvis_secretsd.values import Kid
 
 
 class Change(StrEnum):
@@ -57,12 +58,15 @@ class Imported(Result, frozen=True):
     skipped: tuple[str, ...]
 
 
+_REPEAT = "repeat the import: what is stored already stays as it is"
+
+
 class Stopped(Refused):
     """The daemon went away on the way; what was stored stays, and to repeat the import is safe."""
 
     def __init__(self, how_far: str, error: DaemonUnreachable) -> None:
         super().__init__(
-            f"{how_far}: {error.message}; repeat the import: what is stored already stays as it is",
+            f"{how_far}: {error.message}; {_REPEAT}",
             status_of(error),
         )
 
@@ -76,9 +80,9 @@ def look(
     """
     held = ask_each(client, [Get(one.name) for one in wanted], Found, "Looking")
     steps = [_step(one, found, overwrite) for one, found in zip(wanted, held, strict=True)]
-    unwritable = _unwritable(client, [s.wanted for s in steps if s.change in _WRITTEN])
+    barred = unwritable(client, [step.wanted.name for step in steps if step.change in _WRITTEN])
     return tuple(
-        structs.replace(step, change=Change.UNWRITABLE) if step.wanted.name in unwritable else step
+        structs.replace(step, change=Change.UNWRITABLE) if step.wanted.name in barred else step
         for step in steps
     )
 
@@ -126,19 +130,6 @@ def _step(wanted: Wanted, held: Found | SecretsClientError, overwrite: bool) -> 
             raise held
 
 
-def _unwritable(client: SecretsClient, wanted: Sequence[Wanted]) -> frozenset[str]:
-    """Asked before the first write, so that a missing right leaves nothing half done."""
-    me = client.ask(WhoAmI(), Identity).client if wanted else None
-    if me is None:
-        return frozenset()
-    asked = [Can(ClientId(me), Permission.WRITE, one.name) for one in wanted]
-    return frozenset(
-        one.name
-        for one, verdict in zip(wanted, client.ask_all(asked, Verdict), strict=True)
-        if isinstance(verdict, Verdict) and not verdict.allowed
-    )
-
-
 def _check_rights(steps: Sequence[Step]) -> None:
     missing = [
         f"{verb} {', '.join(names)}"
@@ -167,10 +158,21 @@ def _store(client: SecretsClient, steps: Sequence[Step]) -> None:
         answers.extend(ask_each(client, puts, Stored, "Storing"))
     except DaemonUnreachable as error:
         raise Stopped(f"at least {_count(answers)} of {len(puts)} were stored", error) from error
-    for step, answer in zip(steps, answers, strict=True):
-        if isinstance(answer, SecretsClientError):
-            answer.add_note(f"{_count(answers)} of {len(puts)} were stored; {step.wanted.name}")
-            raise answer
+    except KeyboardInterrupt:
+        remark(f"at least {_count(answers)} of {len(puts)} were stored; {_REPEAT}")
+        raise
+    refused = [
+        (step.wanted.name, answer)
+        for step, answer in zip(steps, answers, strict=True)
+        if isinstance(answer, SecretsClientError)
+    ]
+    for name, answer in refused:
+        remark(f"{name}: {answer.message}")
+    if refused:
+        raise Refused(
+            f"{_count(answers)} of {len(puts)} were stored; look at the rest before you repeat",
+            status_of(refused[0][1]),
+        )
 
 
 def _count(answers: Sequence[Stored | SecretsClientError]) -> int:

@@ -81,8 +81,9 @@ def tell_done(done: Imported) -> None:
         return
     for change, names in _by_change(done):
         show(*(f"{change} {name}" for name in names))
-    kept = ", except where one was kept" if done.kept else ""
-    show(f"{_counts(done)}; every value was read back and is the same{kept}")
+    which = "every other value" if done.kept else "every value"
+    if any((done.created, done.changed, done.unchanged, done.kept)):
+        show(f"{_counts(done)}; {which} was read back and is the same")
     if done.skipped:
         remark(f"left out: {', '.join(done.skipped)}")
 

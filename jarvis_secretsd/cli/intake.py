@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 from typing import IO
 
 import click
@@ -18,27 +18,36 @@ def take_value(name: str, path: str | None, *, keep_newline: bool) -> SecretValu
     From a pipe, one final newline only ended the line and is dropped, unless `keep_newline`.
     """
     if path is not None:
-        return _value(read_file(path, MAX_VALUE_BYTES))
+        return to_value(read_file(path, MAX_VALUE_BYTES))
     if sys.stdin.isatty():
-        return _value(_prompted(name))
-    data = _bounded(sys.stdin.buffer, MAX_VALUE_BYTES + 1, "the value")
-    return _value(data if keep_newline else data.removesuffix(b"\n"))
+        return to_value(_prompted(name))
+    data = _from_stdin(MAX_VALUE_BYTES, "the value", spare=1)
+    return to_value(data if keep_newline else data.removesuffix(b"\n"))
 
 
 def read_file(path: str, limit: int) -> bytes:
     """The bytes of a file, `-` for stdin. Raises Refused when it can't be read or is too large."""
     if path == "-":
-        return _bounded(sys.stdin.buffer, limit, "stdin")
+        return _from_stdin(limit, "stdin")
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             return _bounded(file, limit, path)
     except OSError as error:
-        raise Refused(f"can't read {path}: {error.strerror}") from None
+        raise Refused(f"can't read {path or repr(path)}: {error.strerror}") from None
 
 
-def _bounded(file: IO[bytes], limit: int, what: str) -> bytes:
-    data = file.read(limit + 1)
-    if len(data) > limit:
+def _from_stdin(limit: int, what: str, *, spare: int = 0) -> bytes:
+    os.set_blocking(0, True)  # or what comes a moment later would be missing without a word
+    try:
+        return _bounded(sys.stdin.buffer, limit, what, spare=spare)
+    except OSError as error:
+        raise Refused(f"can't read stdin: {error.strerror}") from None
+
+
+def _bounded(file: IO[bytes], limit: int, what: str, *, spare: int = 0) -> bytes:
+    """All that the file holds; `spare` bytes over the limit are the caller's to look at."""
+    data = file.read(limit + spare + 1)
+    if len(data) > limit + spare:
         raise Refused(f"{what} is larger than {limit:,} bytes")
     return data
 
@@ -55,7 +64,7 @@ def _prompted(name: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _value(data: bytes) -> SecretValue:
+def to_value(data: bytes) -> SecretValue:
     """Text where it is UTF-8 without a NUL, as grep tells them apart; else bytes."""
     try:
         is_text = "\0" not in data.decode()

@@ -17,7 +17,8 @@ from jarvis_secretsd.cli.offline import (
     opened,
 )
 from jarvis_secretsd.cli.operator import config_option, dev_option
-from jarvis_secretsd.cli.output import columns, moment, show
+from jarvis_secretsd.cli.output import NOTHING, moment, show, table
+from jarvis_secretsd.cli.usage import Group
 from jarvis_secretsd.daemon import files
 from jarvis_secretsd.daemon.config import Config
 from jarvis_secretsd.daemon.keys import Opener, Slot, SlotKind, new_master_key, new_recovery_code
@@ -30,7 +31,7 @@ from jarvis_secretsd.errors import ConfigurationError, KeyRefused
 BACKUP = "keep a copy of it away from this machine: without a key, a backup of the vault is nothing"
 
 
-@click.group()
+@click.group(cls=Group, no_args_is_help=False)
 def key() -> None:
     """Look after the keys that open the vault."""
 
@@ -43,18 +44,19 @@ def list_slots() -> None:
     with at_the_state() as config:
         header = _header(config)
         used = _used(config, header)
-    rows = [("id", "kind", "made", "")]
-    rows += [
-        (slot.id, slot.kind, moment(slot.created_at), used.get(slot.id, ""))
-        for slot in header.slots
-    ]
-    show(*columns(rows))
+    table(
+        ("ID", "KIND", "MADE", "USE"),
+        (
+            (slot.id, slot.kind, moment(slot.created_at), used.get(slot.id, NOTHING))
+            for slot in header.slots
+        ),
+    )
 
 
 @key.command()
 @config_option
 @dev_option
-@click.argument("kind", type=click.Choice([kind.value for kind in SlotKind]))
+@click.argument("kind", metavar="KIND", type=click.Choice([kind.value for kind in SlotKind]))
 @click.option(
     "--key-file",
     metavar="PATH",
@@ -67,7 +69,8 @@ def list_slots() -> None:
 def add(kind: str, key_file: Path | None, with_recovery_code: bool) -> None:
     """Add a slot, so that a further key opens the vault.
 
-    A recovery code is shown once, and only on a terminal; a passphrase is asked there, twice.
+    KIND is file, credential, passphrase or recovery. A recovery code is shown once, and only on a
+    terminal; a passphrase is asked there, twice.
     """
     wanted = SlotKind(kind)
     if wanted is SlotKind.RECOVERY and not operator.is_terminal():
@@ -129,6 +132,8 @@ def _key_in(path: Path, kind: SlotKind) -> Opener:
         files.create_private(path, new_master_key())
     except FileExistsError:
         pass
+    except OSError as error:
+        raise ConfigurationError((f"can't make {path}: {error.strerror}",)) from None
     else:
         operator.remark(f"made {path}; {BACKUP}")
     return Opener.from_key(files.read_private(path, MAX_KEY_BYTES), str(path), kind)

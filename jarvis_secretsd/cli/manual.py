@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
-from shutil import get_terminal_size
 from typing import cast
 
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from jarvis_secretsd.cli.exits import Exit, Refused
+from jarvis_secretsd.cli.fitting import broken, window
+from jarvis_secretsd.cli.guessing import guess
+from jarvis_secretsd.cli.layout import Formatter, HelpContext, help_width
 
 COMPLETE_VARIABLE = "_JARVIS_SECRETS_COMPLETE"
 """What click's scripts set; its name follows from the program's."""
@@ -31,8 +33,8 @@ TOPICS = {
 }
 """What `topics/` holds, in the order in which it is listed."""
 
-MAX_WIDTH = 78
-"""Characters of a line of prose: longer ones are hard to read, however wide the window."""
+_ENTRY = re.compile(r"  (\S.*?)  +(\S.*)")
+"""A line of a topic with a term, and beside it what that is."""
 
 
 def _subjects(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -50,35 +52,44 @@ def show_help(context: click.Context, subject: str | None) -> None:
         return
     explained = [*_topic(subject), *_usage(context.find_root(), subject)]
     if not explained:
-        raise Refused(
-            f"there is neither a topic nor a command {subject!r}; `jarvis-secrets help` lists the "
-            "topics, `jarvis-secrets --help` the commands",
-            Exit.USAGE,
+        hint = guess(subject, (*TOPICS, *_group(context).list_commands(context))) or (
+            "; `jarvis-secrets help` lists the topics, `jarvis-secrets --help` the commands"
         )
+        raise Refused(f"there is neither a topic nor a command {subject!r}{hint}", Exit.USAGE)
     _page("\n\n".join(explained))
 
 
 def _topic(name: str) -> Iterator[str]:
     if name in TOPICS:
         file = files("jarvis_secretsd.cli").joinpath("topics", f"{name}.txt")
-        width = min(MAX_WIDTH, get_terminal_size().columns)
-        yield laid_out(file.read_text("utf-8"), width)
+        yield laid_out(file.read_text("utf-8"), help_width())
 
 
 def _usage(root: click.Context, name: str) -> Iterator[str]:
     command = _group(root).get_command(root, name)
     if command is not None:
-        yield command.get_help(click.Context(command, root, command.name))
+        yield command.get_help(HelpContext(command, root, command.name))
 
 
 def laid_out(text: str, width: int) -> str:
-    """A topic on lines of this width; what is indented is to be typed, and stays as it is."""
-    return "\n\n".join(
-        paragraph.rstrip("\n")
-        if paragraph.startswith(" ")
-        else textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)
-        for paragraph in text.split("\n\n")
-    )
+    """A topic on lines of this width; what is indented and no list is to be typed, and stays."""
+    return "\n\n".join(_paragraph(lines.strip("\n"), width) for lines in text.split("\n\n"))
+
+
+def _paragraph(text: str, width: int) -> str:
+    if not text.startswith(" "):
+        return broken(text, width)
+    entries = [_ENTRY.fullmatch(line) for line in text.split("\n")]
+    if not all(entries):
+        return text
+    return _listed([(found[1], found[2]) for found in entries if found], width)
+
+
+def _listed(entries: Iterable[tuple[str, str]], width: int) -> str:
+    formatter = Formatter(width)
+    with formatter.indentation():
+        formatter.write_dl(entries)
+    return formatter.getvalue().rstrip("\n")
 
 
 def _group(context: click.Context) -> click.Group:
@@ -86,30 +97,29 @@ def _group(context: click.Context) -> click.Group:
 
 
 def _contents() -> str:
-    width = max(map(len, TOPICS))
-    topics = "\n".join(f"  {topic:{width}}  {what}" for topic, what in TOPICS.items())
+    width = help_width()
     return (
         "jarvis-secrets help TOPIC explains\n\n"
-        f"{topics}\n\n"
-        "jarvis-secrets help COMMAND explains a command,\n"
+        f"{_listed(TOPICS.items(), width)}\n\n"
+        f"{broken('jarvis-secrets help COMMAND explains a command,', width)}\n"
         "jarvis-secrets --help lists them."
     )
 
 
 def _page(text: str) -> None:
-    if sys.stdout.isatty() and text.count("\n") + 2 > get_terminal_size().lines:
+    if sys.stdout.isatty() and text.count("\n") + 2 > window(sys.stdout).lines:
         click.echo_via_pager(f"{text}\n")
     else:
         click.echo(text)
 
 
 @click.command()
-@click.argument("shell", type=click.Choice([*SHELLS]))
+@click.argument("shell", metavar="SHELL", type=click.Choice([*SHELLS]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print what makes SHELL complete commands, options, and names of secrets.
 
-    `jarvis-secrets help completion` says where it goes.
+    SHELL is bash, zsh or fish. `jarvis-secrets help completion` says where it goes.
     """
     script = SHELLS[shell](_group(context), {}, "jarvis-secrets", COMPLETE_VARIABLE)
     click.echo(script.source())

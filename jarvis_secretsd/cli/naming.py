@@ -13,10 +13,12 @@ import click
 from msgspec import Struct
 
 from jarvis_secretsd.cli.arguments import parsed_by
+from jarvis_secretsd.cli.completing import renamed_secrets
 from jarvis_secretsd.cli.envfile.words import VARIABLE
 from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.cli.faults import Faulty
 from jarvis_secretsd.cli.gathering import Entry
+from jarvis_secretsd.cli.guessing import guess
 from jarvis_secretsd.values import SecretName, SecretValue
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +44,7 @@ def renaming_option(name: str, *, text: str) -> Callable[[F], F]:
         multiple=True,
         metavar="VAR=NAME",
         callback=parsed_by(parse_renamings),
+        shell_complete=renamed_secrets,
         help=text,
     )
 
@@ -89,9 +92,11 @@ def name_secrets(
 
 def check_used(renamed: Iterable[str], known: Iterable[str], what: str) -> None:
     """Raises Refused where a renaming is about no `what` at all: that is a slip of the pen."""
-    unknown = dict.fromkeys(renamed).keys() - set(known)
+    among = set(known)
+    unknown = sorted(set(renamed) - among)
     if unknown:
-        raise Refused(f"no {what} is called {', '.join(sorted(unknown))}", Exit.NOT_FOUND)
+        hint = guess(unknown[0], among) if len(unknown) == 1 else ""
+        raise Refused(f"no {what} is called {', '.join(unknown)}{hint}", Exit.NOT_FOUND)
 
 
 def name_variables(

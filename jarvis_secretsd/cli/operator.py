@@ -15,7 +15,9 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from jarvis_secretsd.cli.output import printable
+from jarvis_secretsd.cli import output
+from jarvis_secretsd.cli.fitting import broken, window
+from jarvis_secretsd.cli.layout import MAX_WIDTH
 from jarvis_secretsd.daemon.config import Config
 from jarvis_secretsd.daemon.configfile import load_config
 from jarvis_secretsd.daemon.devmode import dev_config
@@ -26,6 +28,8 @@ from jarvis_secretsd.errors import (
     StartRefused,
     StateRefused,
 )
+
+WHO = "jarvis-secretsd:"
 
 DEFAULT_CONFIG = Path("/etc/jarvis-secretsd/config.toml")
 
@@ -132,11 +136,12 @@ def ask_passphrase(question: str) -> str | None:
 
 def show_recovery_code(code: str) -> None:
     """Show a recovery code on the terminal, and nowhere else."""
-    sys.stderr.write(
-        "\nThe recovery code of this vault. It opens the vault when the master key is lost.\n"
-        "Write it down and keep it away from this machine; it is not shown again:\n\n"
-        f"    {code}\n\n"
+    explained = (
+        "The recovery code of this vault. It opens the vault when the master key is lost. "
+        "Write it down and keep it away from this machine; it is not shown again:"
     )
+    width = min(window(sys.stderr).columns, MAX_WIDTH)
+    sys.stderr.write(f"\n{broken(explained, width)}\n\n{code}\n\n")
     sys.stderr.flush()
 
 
@@ -148,7 +153,13 @@ def is_terminal() -> bool:
 def remark(text: str) -> None:
     """Print what is said about a command to stderr, each of its lines as a line of its own."""
     for line in text.splitlines():
-        print(f"jarvis-secretsd: {printable(line)}", file=sys.stderr)
+        output.remark(line, WHO)
+
+
+def complain(text: str) -> None:
+    """Print why a command failed to stderr, each of its lines as a line of its own."""
+    for line in text.splitlines():
+        output.complain(line, WHO)
 
 
 def _remember(context: click.Context, option: click.Parameter, said: Path | bool | None) -> None:

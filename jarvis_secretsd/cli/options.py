@@ -80,6 +80,6 @@ _OPTIONS = (
         shell_complete=client_ids,
         help="The client to be [JARVIS_CLIENT_ID].",
     ),
-    _option("--allow-remote", is_flag=True, help="Take a URL that leaves this host, unencrypted."),
+    _option("--allow-remote", is_flag=True, help="Take a URL that leaves this host unencrypted."),
     _option("--json", is_flag=True, help="Print the result as JSON."),
 )

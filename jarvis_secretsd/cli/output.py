@@ -13,11 +13,17 @@ from jarvis_secretsd.messages import Result
 from jarvis_secretsd.values import NEVER, SecretValue
 from jarvis_secretsd.wire.codec import encode_body
 
-PREFIX = "jarvis-secrets: "
+WHO = "jarvis-secrets:"
 """Whose word it is, where several programs share a terminal or a log."""
+
+RED = "31"
+BOLD = "1"
 
 GAP = 2
 """Spaces between two columns."""
+
+NOTHING = "-"
+"""A cell that has nothing to say; where a row becomes a paragraph, it is left out."""
 
 
 def show(*lines: str) -> None:
@@ -26,28 +32,50 @@ def show(*lines: str) -> None:
         print(_fitted(line, sys.stdout))
 
 
+def show_typed(*commands: str) -> None:
+    """Print commands that are to be typed, each whole on its line, so that it can be copied."""
+    for command in commands:
+        print(f"  {printable(command)}")
+
+
 def show_json(result: Result) -> None:
     """Print the result on one line, as HTTP would give it, with the value that was asked for."""
     print(encode_body(result).decode())
 
 
-def remark(text: str) -> None:
+def remark(text: str, who: str = WHO) -> None:
     """Print a line about what is done to stderr, where no pipe takes it for the result."""
-    print(_fitted(PREFIX + text, sys.stderr), file=sys.stderr)
+    print(_fitted(f"{who} {text}", sys.stderr), file=sys.stderr)
 
 
-def complain(text: str) -> None:
+def complain(text: str, who: str = WHO) -> None:
     """Print why it failed to stderr, as the last line, so that a person sees it at a glance."""
-    red, plain = ("\033[31m", "\033[0m") if has_colour(sys.stderr) else ("", "")
-    told = _fitted(PREFIX + text, sys.stderr).removeprefix(PREFIX)
-    print(f"{red}{PREFIX}{plain}{told}", file=sys.stderr)
+    told = _fitted(f"{who} {text}", sys.stderr).removeprefix(who)
+    print(painted(who, RED, sys.stderr) + told, file=sys.stderr)
 
 
 def release(value: SecretValue) -> None:
     """Write the value to stdout, byte for byte; a terminal gets a line of its own for it."""
+    hand_out(value.reveal() + (b"\n" if sys.stdout.isatty() else b""))
+
+
+def hand_out(data: bytes) -> None:
+    """Write these bytes to stdout as they are, but for what would steer a terminal."""
+    shown = _escaped(data) if sys.stdout.isatty() else data
     sys.stdout.flush()
-    sys.stdout.buffer.write(value.reveal() + (b"\n" if sys.stdout.isatty() else b""))
+    sys.stdout.buffer.write(shown)
     sys.stdout.buffer.flush()
+    if shown != data:
+        remark("control characters are shown as escapes; a pipe or a file gets them as they are")
+
+
+def _escaped(data: bytes) -> bytes:
+    """The text, and what a terminal wouldn't print as Python writes it: \\x1b, \\r, \\xff."""
+    text = data.decode(errors="backslashreplace")
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    ).encode()
 
 
 def printable(text: str) -> str:
@@ -56,33 +84,32 @@ def printable(text: str) -> str:
 
 
 def _fitted(text: str, stream: TextIO) -> str:
-    """What `printable` makes of it, for a terminal broken between words, but not in a command."""
+    """What `printable` makes of it; on a terminal broken for its window, with a hanging indent."""
     line = printable(text)
-    if not stream.isatty() or len(line) <= (width := _width(stream)):
+    if not stream.isatty():
         return line
-    import re  # noqa: PLC0415  # nothing that a script waits for
-    import textwrap  # noqa: PLC0415
+    from jarvis_secretsd.cli.fitting import broken, cells, window  # noqa: PLC0415  # for people
 
-    glued = re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\N{NO-BREAK SPACE}"), line)
-    broken = textwrap.fill(glued, width, break_long_words=False, break_on_hyphens=False)
-    return broken.replace("\N{NO-BREAK SPACE}", " ")
+    width = window(stream).columns
+    if cells(line) <= width:
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    return broken(line, width, indent, f"{indent}  ")
 
 
-def _width(stream: TextIO) -> int:
-    """The columns of a terminal; some don't know, or say 0."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except OSError:
-        return 80
+def painted(text: str, style: str, stream: TextIO) -> str:
+    """The text in a style (ECMA-48, SGR), where the stream shows colours."""
+    return f"\033[{style}m{text}\033[0m" if has_colour(stream) else text
 
 
 def has_colour(stream: TextIO) -> bool:
     """Colours are for terminals, and not for who says so (no-color.org)."""
-    return (
-        stream.isatty()
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM", "dumb") != "dumb"
-    )
+    return stream.isatty() and not os.environ.get("NO_COLOR") and not _is_dumb()
+
+
+def _is_dumb() -> bool:
+    """The terminal understands nothing but text."""
+    return os.environ.get("TERM", "dumb") == "dumb"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -102,7 +129,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
     People see a bar, on the terminal of stderr, once it takes long enough to wonder.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or _is_dumb():
         yield lambda _steps: None
         return
     from jarvis_secretsd.cli.drawing import Bar  # noqa: PLC0415  # as above

@@ -93,11 +93,11 @@ def _check_had(refused: Sequence[tuple[Wanted, SecretsClientError]]) -> None:
 def _unfit(found: Wanted, value: SecretValue) -> Iterator[str]:
     length = len(found.variable) + len(value) + len("=\0")
     if b"\0" in value.reveal():
-        yield f"{found.place} holds a NUL byte, which no variable can; leave it out"
+        yield f"{found.place} holds a NUL byte, which no variable can; leave it out with --skip"
     if length > MAX_ENVIRONMENT_STRING:
         yield (
             f"{found.place} is too large for a variable: {length:,} bytes with the name, and "
-            f"Linux takes {MAX_ENVIRONMENT_STRING:,}; leave it out"
+            f"Linux takes {MAX_ENVIRONMENT_STRING:,}; leave it out with --skip"
         )
 
 
@@ -110,11 +110,13 @@ def _give_signals_back() -> None:
 
 
 def _not_found(command: str, variables: Mapping[bytes, bytes]) -> Refused:
-    """To the kernel a script whose interpreter is missing isn't there either; to a person it is."""
+    """A program whose interpreter is missing isn't there to the kernel; to a person it is."""
     path = os.fsdecode(variables.get(b"PATH", os.defpath.encode()))
     if shutil.which(command, path=path):
         return Refused(
-            f"{command}: the interpreter of its first line was not found", Exit.NOT_EXECUTABLE
+            f"{command}: what it asks for was not found: the interpreter of its first line, or the "
+            "loader that it was linked for",
+            Exit.NOT_EXECUTABLE,
         )
     return Refused(f"{command}: command not found", Exit.COMMAND_NOT_FOUND)
 

@@ -29,7 +29,10 @@ from jarvis_secretsd.values import Kind, SecretName, SecretValue
 @click.option("--kid", metavar="KID", help="That version, while its grace lasts.")
 @shared_options
 def get(name: SecretName, kid: str | None) -> None:
-    """Write the value of NAME to stdout, byte for byte."""
+    """Write the value of NAME to stdout, byte for byte.
+
+    A terminal gets control characters as escapes.
+    """
     with connect() as client:
         found = client.fetch(name, kid)
     if settings().json:

@@ -9,6 +9,7 @@ import click
 
 from jarvis_secretsd.cli.completing import secret_names
 from jarvis_secretsd.cli.exits import Exit, Refused
+from jarvis_secretsd.cli.guessing import guess
 from jarvis_secretsd.domain.policy import Pattern
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +49,8 @@ def _patterns(texts: Sequence[str], among: Sequence[str], what: str) -> tuple[Pa
     patterns = tuple(map(Pattern.of, texts))
     for pattern in patterns:
         if not any(map(pattern.matches, among)):
-            raise Refused(f"no {what} matches {pattern.text!r}", Exit.NOT_FOUND)
+            hint = guess(pattern.text, among)
+            raise Refused(f"no {what} matches {pattern.text!r}{hint}", Exit.NOT_FOUND)
     return patterns
 
 

@@ -13,7 +13,7 @@ from jarvis_secretsd.cli.arguments import PERMISSION, client_option, name_argume
 from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import counted, remark, show, show_json
-from jarvis_secretsd.client import SecretsClient
+from jarvis_secretsd.client import AccessDenied, SecretsClient
 from jarvis_secretsd.client.client import CLIENT_VARIABLE, TOKEN_FILE_VARIABLE
 from jarvis_secretsd.errors import Reason
 from jarvis_secretsd.values import ClientId, Permission, SecretName
@@ -159,7 +159,12 @@ def can(permission: str, name: SecretName | None, subject: ClientId | None, uid:
     """
     with connect() as client:
         asked = m.Can(subject or _myself(client), Permission(permission), name, uid)
-        verdict = client.ask(asked, m.Verdict)
+        try:
+            verdict = client.ask(asked, m.Verdict)
+        except AccessDenied as error:
+            if error.code == "denied":
+                error.add_note("to ask for another client or user takes the permission admin")
+            raise
     if settings().json:
         show_json(verdict)
     else:

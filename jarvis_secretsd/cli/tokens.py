@@ -10,13 +10,14 @@ from jarvis_secretsd.cli.completing import token_ids
 from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import day, moment, remark, show, show_json, table
+from jarvis_secretsd.cli.usage import Group
 from jarvis_secretsd.client import SecretNotFound
 from jarvis_secretsd.values import ClientId
 
 DAY = 24 * 60 * 60
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 @shared_options
 def token() -> None:
     """Make, list and revoke the tokens of clients."""
@@ -24,7 +25,7 @@ def token() -> None:
 
 @token.command("create")
 @client_argument()
-@click.option("--days", type=click.IntRange(min=1), metavar="DAYS", help="Its life (365).")
+@click.option("--days", type=int, metavar="DAYS", help="Its life [365].")
 @click.option("--uid", "uids", type=int, multiple=True, metavar="UID", help="Only for this user.")
 @shared_options
 def create_token(subject: ClientId, days: int | None, uids: tuple[int, ...]) -> None:

@@ -30,7 +30,7 @@ from jarvis_secretsd.cli.naming import (
     renaming_option,
 )
 from jarvis_secretsd.cli.options import connect, settings, shared_options
-from jarvis_secretsd.cli.output import counted, remark, show
+from jarvis_secretsd.cli.output import counted, hand_out, remark, show
 from jarvis_secretsd.cli.selection import selecting_options
 from jarvis_secretsd.client import SecretsClientError
 
@@ -90,7 +90,7 @@ def import_files(
         steps = importing.look(client, wanted, overwrite=not no_overwrite)
         importing.carry_out(client, steps)
     tell_done(importing.report(steps, skipped))
-    if sys.stderr.isatty() and any(path != "-" for path in paths):
+    if wanted and sys.stderr.isatty() and any(path != "-" for path in paths):
         remark("the files still hold the values; delete them once programs ask the daemon instead")
     return Exit.OK
 
@@ -148,7 +148,7 @@ def export_secrets(
     if not given:
         remark("there is no secret that you may read")
     if path is None:
-        exporting.write_out(data)
+        hand_out(data)
     else:
         exporting.write_new(path, data)
         show(f"wrote {counted(len(given), 'variable')} to {path}, readable for you alone")

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from jarvis_secretsd.cli.exits import Exit, explain, status_of
 from jarvis_secretsd.cli.output import complain, release
+from jarvis_secretsd.cli.streams import mend_streams
 from jarvis_secretsd.client import SecretsClient, SecretsClientError
 from jarvis_secretsd.errors import SecretsError
 from jarvis_secretsd.values import SecretName
@@ -15,6 +16,7 @@ from jarvis_secretsd.values import SecretName
 
 def main() -> None:
     """The program. Every failure ends here, as one line on stderr and a status of `Exit`."""
+    mend_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -7,7 +7,6 @@ with the first question. What it raises is in `errors`.
 from __future__ import annotations
 
 import atexit
-import functools
 
 from jarvis_secretsd.client.client import SecretsClient
 from jarvis_secretsd.client.errors import (
@@ -44,8 +43,15 @@ def get_secret(name: str) -> str:
     return _shared_client().get(name)
 
 
-@functools.cache
 def _shared_client() -> SecretsClient:
-    client = SecretsClient()
-    atexit.register(client.close)
-    return client
+    # Threads that come first together may each make one, at no cost, and all take the same.
+    return _shared.get("client") or _shared.setdefault("client", SecretsClient())
+
+
+_shared: dict[str, SecretsClient] = {}
+
+
+@atexit.register
+def _hang_up() -> None:
+    for client in _shared.values():
+        client.close()

@@ -43,8 +43,9 @@ class SecretsClient:
     question. Threads may share a client; a forked child gets its own connection.
 
     All times are seconds. `timeout` bounds each answer. `wait` is how long a daemon that isn't
-    there yet is waited for. A value of `get` is cached for `cache_ttl` (0: never), though not past
-    its `expires_at`; for `max_stale` after that it is still given while no daemon can be reached.
+    there is waited for, also while it restarts. A value of `get` is cached for `cache_ttl` (0:
+    never), though not past its `expires_at`, and if it is past it for `OVERDUE_TTL`; for
+    `max_stale` after that it is still given while no daemon can be reached.
     """
 
     def __init__(
@@ -76,14 +77,13 @@ class SecretsClient:
         _living.add(self)
 
     def get(self, name: str, kid: str | None = None) -> str:
-        """The secret as text: its current version, or the one with this kid."""
+        """The secret as text: its current version, or with a kid that one, which is asked anew."""
         value = self._value(name, kid)
         try:
             return value.reveal_text()
-        except UnicodeDecodeError:
-            raise BadRequest(
-                "invalid_request", f"{name} holds bytes that are not text; use get_bytes"
-            ) from None
+        except UnicodeDecodeError:  # it holds the value, so it must not be the context of ours
+            pass
+        raise BadRequest("invalid_request", f"{name} holds bytes that are not text; use get_bytes")
 
     def get_bytes(self, name: str, kid: str | None = None) -> bytes:
         """The secret as the bytes that were put."""
@@ -244,7 +244,8 @@ def _valid(kind: Callable[[S], T], raw: S) -> T:
     try:
         return kind(raw)
     except ValueError as error:
-        raise BadRequest("invalid_request", str(error)) from None
+        why = str(error)
+    raise BadRequest("invalid_request", why)  # out here: the error of a text holds all of it
 
 
 def _whole(value: str | bytes) -> SecretValue:

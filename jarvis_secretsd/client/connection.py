@@ -36,18 +36,12 @@ class Connection:
 
     def is_stale(self) -> bool:
         """Has the daemon hung up, or said what nobody asked for, since the last reply?"""
-        self._socket.settimeout(0)
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True
+        return is_over(self._socket)
 
     def check_owner(self, daemon_uid: int | None) -> None:
         """Raises UntrustedDaemon where the port is neither root's, ours, nor `daemon_uid`'s.
 
+        And NoDaemon where the connection ends before the kernel could say whose it is.
         A Unix socket is as trustworthy as its directory. Of a remote host nobody can tell, and who
         allowed one was told so.
         """
@@ -102,6 +96,18 @@ class Connection:
                 raise ConnectionResetError
             self._frames.feed(data)
         return body
+
+
+def is_over(connected: socket.socket) -> bool:
+    """Has the other end hung up, or said something that nobody has read? Doesn't wait."""
+    connected.settimeout(0)
+    try:
+        connected.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _connect(address: Address, timeout: float) -> socket.socket:

@@ -10,7 +10,8 @@ import socket
 import struct
 import time
 
-from jarvis_secretsd.client.errors import UntrustedDaemon
+from jarvis_secretsd.client.connection import is_over
+from jarvis_secretsd.client.errors import NoDaemon, UntrustedDaemon
 from jarvis_secretsd.wire import sockdiag
 from jarvis_secretsd.wire.sockdiag import Ends
 
@@ -21,10 +22,16 @@ POLL = 0.002
 def check_owner(connected: socket.socket, daemon_uid: int | None, timeout: float) -> None:
     """Raises UntrustedDaemon unless root, the caller or `daemon_uid` accepted this connection.
 
-    Waits up to `timeout` seconds for it to be accepted.
+    Waits up to `timeout` seconds for it to be accepted. Raises NoDaemon if it was ended instead.
     """
-    host, port = connected.getpeername()[:2]
-    uid = _owner(connected, time.monotonic() + timeout)
+    try:
+        host, port = connected.getpeername()[:2]
+        uid = _owner(connected, time.monotonic() + timeout)
+        has_ended = uid is None and is_over(connected)
+    except OSError:
+        has_ended = True
+    if has_ended:
+        raise NoDaemon("the daemon ended the connection before anything was sent")
     if uid is None:
         raise UntrustedDaemon(
             f"the kernel doesn't say whose port {port} of {host} is, so nothing was sent; "
@@ -57,7 +64,7 @@ def _owner(connected: socket.socket, deadline: float) -> int | None:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, sockdiag.NETLINK_SOCK_DIAG) as ask:
             uid = _ask(ask, ends, 1)
             sequence = 2
-            while uid is None and time.monotonic() < deadline:
+            while uid is None and time.monotonic() < deadline and not is_over(connected):
                 time.sleep(POLL)
                 uid = _ask(ask, ends, sequence)
                 sequence += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     from jarvis_secretsd.client.url import Address
 
 R = TypeVar("R", bound=m.Result)
+T = TypeVar("T")
 
 _REPEATABLE = (
     m.Health
     | m.WhoAmI
     | m.Get
     | m.List
+    | m.Versions
     | m.Can
     | m.TokenList
     | m.AuditHead
@@ -50,7 +53,7 @@ _REPEATABLE = (
 """What changes nothing, so that asking twice is asking once."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
-"""Seconds between two attempts to connect while waiting for a daemon; each pause doubles."""
+"""Seconds between two attempts while a daemon is waited for; each pause doubles."""
 
 
 class Session:
@@ -175,7 +178,9 @@ class Session:
             except ConnectionLost:
                 if not repeatable:
                     raise
-                bodies = self._converse(requests, is_secret)
+                # A daemon that ends takes connections that it doesn't answer any more.
+                again = partial(self._converse, requests, is_secret)
+                bodies = self._patiently(again, ConnectionLost)
             finally:
                 if not repeatable:
                     self._changed()
@@ -186,28 +191,29 @@ class Session:
             raise DaemonUnreachable(f"what answers at {self._address} is not the daemon") from error
 
     def _converse(self, requests: Sequence[bytes], is_secret: bool) -> Sequence[bytes]:
-        connection = self._connected()
         try:
-            if is_secret:
-                connection.check_owner(self._daemon_uid)
+            connection = self._patiently(partial(self._connected, is_secret), NoDaemon)
             return connection.converse(requests)
         except BaseException:  # an answer may still come, and would be taken for the next one's
             self._hang_up()
             raise
 
-    def _connected(self) -> Connection:
+    def _connected(self, is_secret: bool) -> Connection:
         if self._connection is None or self._connection.is_stale():
             self._hang_up()
-            self._connection = self._connect()
+            self._connection = Connection(self._address, self._timeout)
+        if is_secret:
+            self._connection.check_owner(self._daemon_uid)
         return self._connection
 
-    def _connect(self) -> Connection:
+    def _patiently(self, act: Callable[[], T], passing: type[DaemonUnreachable]) -> T:
+        """What `act` gives; while it fails in this way, it is tried again until `wait` is over."""
         deadline = time.monotonic() + self._wait
         pause = FIRST_PAUSE
         while True:
             try:
-                return Connection(self._address, self._timeout)
-            except NoDaemon:
+                return act()
+            except passing:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise

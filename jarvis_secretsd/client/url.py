@@ -45,7 +45,10 @@ def parse_url(url: str, *, allow_remote: bool = False) -> Address:
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
     stays_here = _is_loopback(host)
     if not allow_remote and not stays_here:
-        raise _bad("it leaves this host, and nothing would hide the secrets on their way")
+        raise _bad(
+            "it leaves this host, and nothing would hide the secrets on their way "
+            "(allow_remote, --allow-remote)"
+        )
     return TcpAddress(host, DEFAULT_PORT if port is None else port, stays_here)
 
 

@@ -45,11 +45,14 @@ class Sound(Struct, frozen=True):
 
 
 class Inspection(Struct, frozen=True):
-    """What was found, and as whom it was looked at."""
+    """What was found, and as whom it was looked at.
+
+    `running` is None where no sound configuration says which daemon is meant.
+    """
 
     uid: int
     user: str
-    running: bool
+    running: bool | None
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
@@ -73,19 +76,20 @@ def inspect_config(config: Config) -> Inspection:
 
 
 def _inspect(sound: Sound | None, who: Account, found: Findings) -> Inspection:
-    running = False
+    running = None
     if sound is None:
         found.note("policy and files were not looked at: the configuration says where they are")
     else:
         config = sound.config
-        running = sound.has("paths") and is_running(config.paths.lock_path)
+        if sound.has("paths"):
+            running = is_running(config.paths.lock_path)
         policy = _read_policy(config, found) if sound.has("security") else None
         if sound.has("paths", "crypto"):
             inspect_state(config, found)
         if sound.has("hooks"):
             inspect_hooks(config.hooks, found)
         if sound.has("server"):
-            inspect_listeners(config.server, found, running=running)
+            inspect_listeners(config.server, found, running=bool(running))
         if policy is not None and sound.has("server"):
             inspect_reach(config.server, policy, who, found)
         if sound.broken:

@@ -107,7 +107,9 @@ def _processors(
     if config.json:
         return [*common, structlog.processors.JSONRenderer(sort_keys=False)]  # ASCII only
     console = structlog.dev.ConsoleRenderer(
-        colors=stream.isatty() and not environ.get("NO_COLOR"),
+        colors=stream.isatty()
+        and not environ.get("NO_COLOR")
+        and environ.get("TERM", "dumb") != "dumb",
         exception_formatter=structlog.dev.plain_traceback,  # the default one prints locals
     )
     return [*common, _escape_all, console]

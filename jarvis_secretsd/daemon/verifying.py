@@ -60,9 +60,12 @@ def verify(evidence: Evidence, *, from_start: bool) -> Checked:
 
     The vault is looked at first: whatever it holds then has its entry by the time the log is read.
     """
+    expected, notes = _expected(evidence.config)
+    found = segments.find_segments(str(evidence.log_path))
+    if not found:
+        raise FileNotFoundError(2, "no audit log", str(evidence.log_path))
     key_path = evidence.key or evidence.log_path.with_name("audit.sign.pub")
     public = public_from_pem(_read(key_path), str(key_path))
-    expected, notes = _expected(evidence.config)
     verifier = Verifier(
         lambda text, signature: verify_signature(public, text, signature),
         key_id(public),
@@ -70,9 +73,6 @@ def verify(evidence: Evidence, *, from_start: bool) -> Checked:
         from_start=from_start,
         expected=expected,
     )
-    found = segments.find_segments(str(evidence.log_path))
-    if not found:
-        raise FileNotFoundError(2, "no audit log", str(evidence.log_path))
     segments.feed(verifier, (segment.path for segment in found))
     fingerprint = "SHA256:" + hashlib.sha256(public).hexdigest()
     return Checked(verifier.report(), fingerprint, notes)
@@ -93,7 +93,7 @@ def _expected(config: Config | None) -> tuple[Expected, tuple[str, ...]]:
     numbers: tuple[int, ...] = ()
     try:
         vault, numbers = _outline(config.paths.vault_path)
-        notes.append(f"the vault's {len(numbers)} records, up to {vault.seq}")
+        notes.append(f"the records of the vault ({len(numbers)}), up to {vault.seq}")
     except (OSError, SecretsError) as error:
         notes.append(f"no vault ({_why(error)})")
     try:

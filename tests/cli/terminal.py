@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Mapping
+from pathlib import Path
 
 PROGRAM = (sys.executable, "-c", "from jarvis_secretsd.cli.user import main; main()")
 
@@ -32,6 +33,7 @@ def on_terminal(
     columns: int = 80,
     lines: int = 24,
     environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
 ) -> tuple[int, bytes]:
     """The command on a terminal on which `typed` is typed: its status, and the screen."""
     ours, theirs = pty.openpty()
@@ -43,6 +45,7 @@ def on_terminal(
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
+        cwd=directory,
         start_new_session=True,
     )
     os.close(theirs)

@@ -205,6 +205,7 @@ def test_a_faulty_section_takes_no_defaults_for_what_was_meant(house: Household)
     house.edit(house.config_path, "vault_path = ", "vault_pathh = ")
     (only,) = errors(house)
     assert "vault_pathh" in only
+    assert "can't be told" in house.command("check").lines[0]
     assert any("not looked at: paths" in line for line in house.command("check").lines)
 
 

@@ -109,6 +109,15 @@ def _read_until(terminal: int, wanted: str, then: str) -> str:
         (("token", "create", ""), ["admin"]),
         (("token", ""), ["create", "list", "revoke"]),
         (("token", "revoke", ""), ["t1"]),
+        (("run", "--only", "po"), ["postgres_password"]),
+        # as bash takes words apart, and as it does where COMP_WORDBREAKS has no `=`
+        (("run", "--as", "PW", "=", "po"), ["postgres_password"]),
+        (("run", "--as", "PW", "="), [*NAMES]),
+        (("run", "--as", "A", "=", "x", "--as", "PW", "=", "po"), ["postgres_password"]),
+        (("run", "--as", "PW=po"), ["PW=postgres_password"]),
+        (("export", "--as", "PW", "=", "db/r"), ["db/replica"]),
+        (("import", "--map", "PW", "=", "db/r"), ["db/replica"]),
+        (("get", "--client", "=", "ad"), ["admin"]),
         (("help", "exit"), ["exit-status"]),
         (("help", "rot"), ["rotate"]),
         (("completion", ""), ["bash", "zsh", "fish"]),
@@ -194,6 +203,8 @@ def _check_shell(shell: list[str], setting_up: str) -> None:
     assert re.search(r"get postgres_password ", shown)
     shown = _typed(shell, setting_up, "jarvis-secrets get db/\t\t", "db/replica")
     assert "db/main" in shown
+    shown = _typed(shell, setting_up, "jarvis-secrets run --as PW=pos\t", "postgres_password")
+    assert re.search(r"--as PW=postgres_password ", shown)
 
 
 @needs("fish")
@@ -210,4 +221,5 @@ def test_fish_completes() -> None:
         return done.stdout.splitlines()
 
     assert [line.split("\t")[0] for line in shown("get db/")] == ["db/main", "db/replica"]
-    assert any(line.startswith("rotate\tGive each") for line in shown("ro"))
+    assert shown("run --as PW=db/r") == ["PW=db/replica"]
+    assert any(line.startswith("rotate\tgive secrets") for line in shown("ro"))

@@ -101,8 +101,32 @@ def test_what_is_the_same_makes_no_version(
     edit_with(script)
     outcome = tool("edit", "p")
     assert (outcome.status, outcome.out) == (0, b"")
-    assert outcome.err == "jarvis-secrets: p is unchanged; nothing was stored\n"
+    assert outcome.err.startswith("jarvis-secrets: p is unchanged; nothing was stored")
     assert not fake.operations(m.Put)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, True), (1.2, False)])
+def test_an_editor_that_does_not_wait_gets_a_hint(
+    fake: FakeDaemon, tool: Tool, edit_with: Editor, seconds: float, told: bool
+) -> None:
+    """Who is back at once and changed nothing has probably left a window open elsewhere."""
+    fake.hold(p="s3cret")
+    edit_with(f"sleep {seconds}")
+    assert ("`code --wait`" in tool("edit", "p").err) is told
+
+
+def test_a_right_that_is_missing_is_told_before_the_work(
+    fake: FakeDaemon, tool: Tool, edit_with: Editor, memory: Path, tmp_path: Path
+) -> None:
+    """Who may not write a name doesn't get to edit it."""
+    fake.hold(p="s3cret")
+    fake.unwritable.add("p")
+    edit_with(f"touch {tmp_path}/ran")
+    outcome = tool("edit", "p")
+    assert outcome.status == 4
+    assert "you have no right to write p;" in outcome.err
+    assert not (tmp_path / "ran").exists()
+    assert not [*memory.iterdir()]
 
 
 def test_a_new_name_starts_empty(fake: FakeDaemon, tool: Tool, edit_with: Editor) -> None:
@@ -119,6 +143,8 @@ def test_a_new_name_starts_empty(fake: FakeDaemon, tool: Tool, edit_with: Editor
         ("echo new >$1; kill -9 $$", "editor ended with signal 9; nothing was stored"),
         (": >$1", "saved an empty file; nothing was stored"),
         ("rm $1", "can't read"),
+        ("rm -r ${1%/*}", "can't read"),
+        ("rm $1; mkdir $1", "Is a directory"),
     ],
 )
 def test_an_editor_that_fails_stores_nothing(
@@ -191,7 +217,7 @@ def test_nobodys_work_is_lost(
 ) -> None:
     """What can't be stored is kept for the caller alone, and the message says where."""
     fake.hold(p="s3cret")
-    fake.answers += [lambda request: fake.obey(request.operation), lambda _: failure]
+    fake.answers += [*[lambda request: fake.obey(request.operation)] * 3, lambda _: failure]
     edit_with("echo my work >$1")
     outcome = tool("edit", "p")
     assert outcome.status == status
@@ -202,16 +228,27 @@ def test_nobodys_work_is_lost(
     assert (kept.stat().st_mode & 0o077, kept.parent.stat().st_mode & 0o077) == (0, 0)
 
 
-def test_what_is_no_text_is_kept(
-    fake: FakeDaemon, tool: Tool, edit_with: Editor, memory: Path
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [
+        (r"gr\374n", "not text in UTF-8"),
+        (r"u\0t\0f\0", "not text in UTF-8"),
+        (r"%0300000d", "at most 262,144 bytes"),
+        (r"%0600000d", "larger than 524,288 bytes"),
+    ],
+)
+def test_what_cannot_be_stored_is_kept(
+    fake: FakeDaemon, tool: Tool, edit_with: Editor, memory: Path, saved: str, told: str
 ) -> None:
-    """An editor that saves in another encoding stores nothing, and loses nothing."""
+    """An editor that saves in another encoding, or too much, stores nothing, and loses nothing."""
     fake.hold(p="s3cret")
-    edit_with(r'printf "gr\374n" >"$1"')
+    edit_with(f'printf "{saved}" >"$1"')
     outcome = tool("edit", "p")
-    assert outcome.status == 1
-    assert "not UTF-8" in outcome.err
-    assert [kept.read_bytes() for kept in memory.glob("*/p")] == [b"gr\xfcn"]
+    assert outcome.status in {1, 2}
+    assert told in outcome.err
+    (kept,) = memory.glob("*/p")
+    assert kept.stat().st_size > 3
+    assert fake.secrets["p"] == SecretValue(b"s3cret")
 
 
 def test_without_memory_nothing_is_written(

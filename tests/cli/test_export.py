@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,6 +184,43 @@ def test_a_full_disk_leaves_nothing(
     outcome = tool("export", "--output", str(target))
     assert outcome.status == 1
     assert f"can't write {target}: No space left on device" in outcome.err
+    assert not os.listdir(target.parent)
+
+
+def test_a_signal_leaves_nothing(fake: FakeDaemon, socket_path: Path, target: Path) -> None:
+    """Who is ended while the file is written takes what there is of it along."""
+    fake.hold(a="1")
+    hanging = (
+        "import os, time; os.fsync = lambda _: (print('ready', flush=True), time.sleep(60));"
+        "from jarvis_secretsd.cli.user import main; main()"
+    )
+    where = ("--socket", str(socket_path))
+    command = [sys.executable, "-c", hanging, *where, "export", "--output", str(target)]
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            assert target.stat().st_size > 0
+            process.send_signal(number)
+            status = process.wait(20)
+        assert status == (130 if number is signal.SIGINT else -number)
+        assert not os.listdir(target.parent)
+
+
+def test_a_file_that_others_could_read_is_not_written(
+    fake: FakeDaemon, tool: Tool, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system keeps no modes, as FAT does, nothing is left there."""
+    fake.hold(a="1")
+    real = os.open
+
+    def modeless(path: str, flags: int, mode: int = 0o777) -> int:
+        return real(path, flags, 0o644 if path == str(target) else mode)
+
+    monkeypatch.setattr("os.open", modeless)
+    outcome = tool("export", "--output", str(target))
+    assert outcome.status == 1
+    assert f"{target}: its file system lets others read every file" in outcome.err
     assert not os.listdir(target.parent)
 
 

@@ -27,7 +27,7 @@ from tests.client.fake_daemon import FakeDaemon
         (m.Failure("bad_token", "ended"), 4, "`jarvis-secrets help denied`"),
         (m.Failure("unavailable", "full", Reason.STORAGE_FULL), 6, "repeat it later"),
         (m.Failure("rate_limited", "too many"), 6, "wait a moment"),
-        (m.Failure("conflict", "another kid"), 7, "look at it"),
+        (m.Failure("conflict", "another kid"), 7, "`jarvis-secrets list`"),
     ],
 )
 def test_every_refusal_has_its_status_and_its_remedy(

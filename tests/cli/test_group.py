@@ -36,6 +36,13 @@ def test_every_entry_leads_to_its_command() -> None:
         assert command.help
 
 
+def test_what_a_command_does_is_whole_in_every_menu() -> None:
+    """It fits a line of 60 columns, and fish, which shows nothing behind a comma, shows it too."""
+    for entry in ENTRIES.values():
+        assert len(entry.what) <= 46
+        assert "," not in entry.what
+
+
 def test_a_narrow_window_shows_each_line_whole() -> None:
     """At 60 columns no command's line is cut or broken."""
     status, shown = on_terminal("--help", columns=60, lines=100)
@@ -55,7 +62,14 @@ def test_short_names_are_the_commands_themselves(fake: FakeDaemon, tool: Tool) -
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("lst", "list"), ("improt", "import"), ("xyzzy", None), ("satus", "status")],
+    [
+        ("lst", "list"),
+        ("improt", "import"),
+        ("satus", "status"),
+        ("del", "delete"),
+        ("frobnicate", None),
+        ("xyzzy", None),
+    ],
 )
 def test_a_slip_of_the_pen_gets_the_nearest_name(tool: Tool, typed: str, meant: str | None) -> None:
     """An unknown command is a usage error that says which one was probably meant."""

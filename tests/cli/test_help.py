@@ -12,12 +12,16 @@ import pytest
 
 from jarvis_secretsd.cli.exits import Exit
 from jarvis_secretsd.cli.group import ENTRIES
-from jarvis_secretsd.cli.manual import MAX_WIDTH, TOPICS, laid_out
+from jarvis_secretsd.cli.layout import MAX_WIDTH
+from jarvis_secretsd.cli.manual import TOPICS, laid_out
 from tests.cli.conftest import Tool
 from tests.cli.terminal import on_terminal
 
 PACKAGE = Path(__file__).parents[2] / "jarvis_secretsd"
-NARROW = 60
+NARROW = 44
+
+UNBREAKABLE = "  from jarvis_secretsd.client import get_secret"
+"""A line to type that is wider than the narrowest window."""
 
 
 def _topic(name: str) -> str:
@@ -62,6 +66,7 @@ def test_what_is_neither_topic_nor_command_is_said_so(tool: Tool) -> None:
     outcome = tool("help", "nonsense")
     assert outcome.status == 2
     assert "`jarvis-secrets help` lists" in outcome.err
+    assert "did you mean 'import'?" in tool("help", "importing").err
 
 
 def test_the_exit_statuses_are_all_told() -> None:
@@ -72,21 +77,38 @@ def test_the_exit_statuses_are_all_told() -> None:
 
 def test_every_variable_that_is_read_is_told() -> None:
     """The page names each variable that any module reads, and what click reads for us."""
-    told = set(re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)*\b", "".join(_entries(_topic("environment")))))
+    page = re.sub(r"(?m)^(  \S.*?)  +.*$", r"\1", _topic("environment"))
+    told = set(re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)*\b", page))
     read = set(_variables_read())
     assert {"JARVIS_CLIENT_ID", "EDITOR", "RUST_LOG", "XDG_STATE_HOME"} <= read
     assert told == read | {"PAGER"}
 
 
-def _entries(page: str) -> Iterator[str]:
-    return (line for line in page.splitlines(keepends=True) if re.match("  [A-Z]", line))
-
-
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_page_fits_its_window(topic: str) -> None:
-    """Prose is broken for the window; what is to be typed is short enough to stay whole."""
+    """Prose and lists are broken for it; what is to be typed is short enough to stay whole."""
     for width in (NARROW, MAX_WIDTH):
-        assert all(len(line) <= width for line in laid_out(_topic(topic), width).splitlines())
+        lines = laid_out(_topic(topic), width).splitlines()
+        assert all(len(line) <= width or line == UNBREAKABLE for line in lines)
+
+
+def test_a_list_stands_beside_or_below_its_terms() -> None:
+    """A line of two columns is one of a list; other lines that are indented stay as they are."""
+    page = "Prose.\n\n  a  the first\n  word  the second\n\n  to be  typed \\\n    as it is\n"
+    typed = ["", "  to be  typed \\", "    as it is"]
+    wide = ["Prose.", "", "  a     the first", "  word  the second"]
+    assert laid_out(page, 40).splitlines() == wide + typed
+    narrow = [
+        "Prose.",
+        "",
+        "  a",
+        "      the",
+        "      first",
+        "  word",
+        "      the",
+        "      second",
+    ]
+    assert laid_out(page, 12).splitlines() == narrow + typed
 
 
 @pytest.mark.parametrize("topic", TOPICS)

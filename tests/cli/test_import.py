@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.values import SecretValue
 from tests.cli.conftest import Tool
+from tests.cli.terminal import PROGRAM
 from tests.client.fake_daemon import FakeDaemon
 
 
@@ -72,7 +77,7 @@ def test_what_is_there_can_be_kept(fake: FakeDaemon, tool: Tool, env_file: Path)
         "unchanged brave_api_key",
         "kept db_url",
         "1 created, 0 changed, 1 unchanged, 1 kept; "
-        "every value was read back and is the same, except where one was kept",
+        "every other value was read back and is the same",
     ]
     assert fake.secrets["db_url"] == SecretValue(b"old")
 
@@ -98,11 +103,31 @@ def test_files_that_are_not_sure_are_refused_whole(
 
 
 def test_a_file_that_cannot_be_read_stops_all(fake: FakeDaemon, tool: Tool, here: Path) -> None:
-    """A missing file or a directory among several is one line with the system's reason."""
+    """What is missing, no file, or without an end is one line with the reason, and all waits."""
     Path("a.env").write_text("A=1\n")
+    Path("link").symlink_to("nowhere")
     assert "can't read none: No such file" in tool("import", "a.env", "none").err
+    assert "can't read link: No such file" in tool("import", "a.env", "link").err
+    assert "can't read '': No such file" in tool("import", "a.env", "").err
     assert "Is a directory" in tool("import", "a.env", str(here)).err
+    assert "larger than 4,194,304 bytes" in tool("import", "a.env", "/dev/zero").err
     assert not fake.asked
+
+
+def test_a_file_may_be_a_pipe(fake: FakeDaemon, tool: Tool, here: Path) -> None:
+    """A shell's `<(...)` is read to its end, in as many pieces as it comes."""
+    os.mkfifo("pipe")
+
+    def write() -> None:
+        with open("pipe", "wb", buffering=0) as pipe:
+            for piece in (b"A=o", b"ne\nB='t", b"wo'\n"):
+                pipe.write(piece)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert tool("import", "pipe").status == 0
+    writer.join()
+    assert fake.secrets == {"a": SecretValue(b"one"), "b": SecretValue(b"two")}
 
 
 def test_the_same_said_twice_is_one_secret(fake: FakeDaemon, tool: Tool, here: Path) -> None:
@@ -348,7 +373,9 @@ def test_what_changed_meanwhile_is_not_overwritten(
     fake.answers += [lambda r: fake.obey(r.operation)] * 2 + [someone_writes]
     outcome = tool("import", str(env_file))
     assert outcome.status == 7
-    assert "2 of 3 were stored; db_url" in outcome.err
+    *_, which, last = remarks(outcome.err)
+    assert which.startswith("db_url: ")
+    assert last == "2 of 3 were stored; look at the rest before you repeat"
     assert fake.secrets["db_url"] == SecretValue(b"theirs")
 
 
@@ -369,6 +396,29 @@ def test_a_daemon_that_goes_away_leaves_word(fake: FakeDaemon, tool: Tool, here:
     assert last.endswith("repeat the import: what is stored already stays as it is")
     fake.answers.clear()
     assert tool("import", "a.env").lines[-1].startswith("31 created, 0 changed, 69 unchanged")
+
+
+def test_an_interrupt_leaves_word(fake: FakeDaemon, socket_path: Path, here: Path) -> None:
+    """Ctrl-C ends it between two puts, and what it had done by then is told."""
+    Path("a.env").write_text("".join(f"N{number}=v{number}\n" for number in range(100)))
+    running: list[subprocess.Popen[bytes]] = []
+
+    def interrupt_at_the_70th(request: m.Request) -> m.Reply:
+        if isinstance(request.operation, m.Put) and len(fake.operations(m.Put)) == 70:
+            running[0].send_signal(signal.SIGINT)
+            running[0].wait(20)
+        return fake.obey(request.operation)
+
+    fake.answers += [interrupt_at_the_70th] * 300
+    command = [*PROGRAM, "--socket", str(socket_path), "import", "a.env"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        running.append(process)
+        assert process.stderr
+        told = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert remarks(told)[0] == (
+        "at least 64 of 100 were stored; repeat the import: what is stored already stays as it is"
+    )
 
 
 def test_what_reads_back_differently_is_a_failure(fake: FakeDaemon, tool: Tool) -> None:

@@ -70,7 +70,9 @@ def test_it_says_what_it_made_and_what_comes_next(house: Household) -> None:
     out = house.init().out.decode()
     for path in (house.config_path, house.policy_path, house.state, house.socket.parent):
         assert str(path) in out
-    assert f"jarvis-secretsd --config {house.config_path} check" in out
+    assert f"\n  jarvis-secretsd --config {house.config_path} check\n" in out
+    assert f"\n  jarvis-secretsd --config {house.config_path}\n" in out
+    assert f"\n  export JARVIS_SECRETS_SOCKET={house.socket}\n" in out
 
 
 def test_config_is_taken_on_either_side(house: Household) -> None:

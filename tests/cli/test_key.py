@@ -55,9 +55,9 @@ def verifies(house: Household) -> bool:
 def test_the_slots_are_listed_with_the_one_in_use(house: Household) -> None:
     """Each slot has its line; the one that the configured key opens says so."""
     header, key, code = house.command("key", "list").lines
-    assert header.split() == ["id", "kind", "made"]
+    assert header.split() == ["ID", "KIND", "MADE", "USE"]
     assert "as the configuration says" in key
-    assert code.split() == [code.split()[0], "recovery", "2026-11-25T09:41:07Z"]
+    assert code.split() == [code.split()[0], "recovery", "2026-11-25T09:41:07Z", "-"]
 
 
 def test_listing_takes_no_lock_and_writes_nothing(house: Household) -> None:
@@ -186,6 +186,14 @@ def test_a_credential_of_the_unit_gets_a_slot(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
     assert house.command("key", "add", "credential").status == DaemonExit.OK
     assert house.secrets(Opener.from_key(key, "x", SlotKind.CREDENTIAL)) == SECRETS
+
+
+def test_a_key_that_can_not_be_made_is_told(house: Household) -> None:
+    """Where its directory isn't there, that is a message, and no slot is added."""
+    ended = house.command("key", "add", "file", "--key-file", str(house.home / "none" / "key"))
+    assert ended.status == DaemonExit.MUST_MEND
+    assert "can't make" in ended.err
+    assert house.kinds() == [SlotKind.FILE, SlotKind.RECOVERY]
 
 
 def test_a_passphrase_is_typed_twice_and_opens_the_vault(house: Household) -> None:

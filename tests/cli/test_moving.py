@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jarvis_secretsd.cli.envfile import Dialect, EnvfileRefused, read_envfile
 from jarvis_secretsd.client import SecretsClient
 from tests.cli.conftest import Outcome, Tool
+from tests.cli.terminal import PROGRAM
 from tests.daemon_process import DaemonProcess
 from tests.e2e.tools import needs
 
@@ -172,3 +173,30 @@ def test_hundreds_of_variables_move(daemon: DaemonProcess, at: Move) -> None:
     data = b"".join(b"N%03d=value-%d\n" % (number, number) for number in range(300))
     assert at(daemon, "import", "-", stdin=data).lines[-1].startswith("300 created, 0 changed")
     assert b"".join(at(daemon, "export").out.splitlines(keepends=True)[1:]) == data
+
+
+def test_a_daemon_that_is_killed_costs_a_repetition(daemon: DaemonProcess, at: Move) -> None:
+    """An import that it ends is a failure, and the next one stores what is missing and no more."""
+    data = b"".join(b"N%04d=value-%d\n" % (number, number) for number in range(3000))
+    where = ("--socket", str(daemon.socket_path), "--client", "admin")
+    with (
+        subprocess.Popen(
+            [*PROGRAM, *where, "import", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+        SecretsClient(str(daemon.socket_path), client_id="admin") as client,
+    ):
+        assert process.stdin
+        process.stdin.write(data)
+        process.stdin.close()
+        while not client.list():
+            assert process.poll() is None
+        daemon.kill()
+        assert process.stderr
+        told = process.stderr.read().decode()
+        assert process.wait(20) == 5, told
+    assert "repeat the import: what is stored already stays as it is" in told
+    daemon.start()
+    before = len(held(daemon))
+    assert 0 < before < 3000
+    last = at(daemon, "import", "-", stdin=data).lines[-1]
+    assert last.startswith(f"{3000 - before} created, 0 changed, {before} unchanged; every value")

@@ -66,20 +66,82 @@ def test_a_narrow_window_breaks_between_words_and_never_in_a_command() -> None:
     shown = _plain(on_terminal("get", "none", columns=40)[1])
     assert shown == [
         "jarvis-secrets: no such secret;",
-        "`jarvis-secrets list` shows what you may",
-        "read",
+        "  `jarvis-secrets list` shows what you",
+        "  may read",
     ]
     rights = _plain(on_terminal("whoami", "--socket", f"/{'long/' * 20}sock", columns=60)[1])
     assert any("`jarvis-secrets help getting-started`" in line for line in rights)
     assert _plain(on_terminal("delete", "db/main", columns=50)[1]) == [
         "deleted db/main; until 2026-12-02T09:41:00Z",
-        "`jarvis-secrets restore db/main` brings it back",
+        "  `jarvis-secrets restore db/main` brings it back",
     ]
 
 
 def test_a_pipe_gets_whole_rows(screen: FakeDaemon, tool: Tool) -> None:
     """However long the names, a row is a line."""
     assert [line.split()[0] for line in tool("list").lines] == ["NAME", *NAMES]
+
+
+def test_a_paragraph_has_no_word_about_what_is_left_out(screen: FakeDaemon, tmp_path: Path) -> None:
+    """A cell that has nothing to say has a line in columns alone; a long one goes on below."""
+    file = tmp_path / ".env"
+    file.write_text(f"A=1\n{'B' * 30}=2\n")
+    options = ("import", str(file), "--dry-run", "--skip", "A")
+    assert _plain(on_terminal(*options, columns=30)[1])[:6] == [
+        "B" * 30,
+        "  secret",
+        f"    {'b' * 30}",
+        "  length 1 byte",
+        "  would be created",
+        "A",
+    ]
+    assert "  would be left out" in _plain(on_terminal(*options, columns=30)[1])
+    assert "A                               -" in on_terminal(*options, columns=100)[1].decode()
+
+
+@pytest.mark.usefixtures("screen")
+def test_wide_characters_count_twice(tmp_path: Path) -> None:
+    """A message about a file with a name of such characters fits its window too."""
+    file = tmp_path / f"{'長' * 12}.env"
+    file.write_text("A='x\n")
+    lines = _plain(on_terminal("import", file.name, columns=50, directory=tmp_path)[1])
+    assert lines[:2] == [
+        f"jarvis-secrets: {'長' * 12}.env:1:",
+        "  the quote opened here is never closed",
+    ]
+
+
+def test_a_value_can_not_steer_the_terminal(screen: FakeDaemon) -> None:
+    """A person sees what a terminal would obey; text with its lines is shown as it is."""
+    screen.hold(steers="a\x1b[2J\r\u202eb", text="é 日本\n\tb")
+    status, shown = on_terminal("get", "steers", columns=200)
+    assert status == 0
+    value, remark = shown.decode().splitlines()
+    assert value == r"a\x1b[2J\r\u202eb"
+    assert remark.startswith("jarvis-secrets: control characters are shown as escapes")
+    assert on_terminal("get", "text") == (0, "é 日本\r\n\tb\r\n".encode())
+    assert spawn("get", "steers").stdout == "a\x1b[2J\r\u202eb".encode()
+    exported = on_terminal("export", "--only", "text")[1].decode()
+    assert "\x1b" not in exported and "TEXT='é 日本\r\n\tb'" in exported
+
+
+@pytest.mark.usefixtures("screen")
+def test_a_dumb_terminal_has_a_window_too() -> None:
+    """A table fits what a terminal says of itself, whatever it is called."""
+    environ = {"TERM": "dumb", "COLUMNS": "200"}
+    assert all(
+        len(line) <= 50 or line in NAMES
+        for line in _plain(on_terminal("list", columns=50, environ=environ)[1])
+    )
+
+
+@pytest.mark.usefixtures("screen")
+@pytest.mark.parametrize("columns", [30, 200])
+def test_the_last_word_of_a_failure_is_whose_it_is_in_red(columns: int) -> None:
+    """However narrow the window: also where the reason begins on the next line."""
+    shown = on_terminal("get", "none", "--socket", f"/{'x' * 60}", columns=columns)[1]
+    assert shown.startswith(b"\x1b[31mjarvis-secrets:\x1b[0m")
+    assert shown.count(b"jarvis-secrets:") == 1
 
 
 @pytest.mark.usefixtures("screen")
@@ -104,10 +166,10 @@ def test_a_pipe_gets_no_colours() -> None:
 def test_progress_is_for_who_waits_at_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bar is drawn once it takes long, on a terminal only, and never on stdout."""
-    monkeypatch.setenv("TERM", "xterm")
+    """A bar is drawn once it takes long, on a terminal that can redraw, and never on stdout."""
 
-    def drawn(*, tty: bool, patience: float) -> str:
+    def drawn(*, tty: bool, patience: float, term: str = "xterm") -> str:
+        monkeypatch.setenv("TERM", term)
         monkeypatch.setattr("sys.stderr.isatty", lambda: tty)
         monkeypatch.setattr(drawing, "PATIENCE", patience)
         with progress("Looking", 2) as advance:
@@ -120,3 +182,4 @@ def test_progress_is_for_who_waits_at_a_terminal(
     assert "Looking" in drawn(tty=True, patience=0)
     assert drawn(tty=True, patience=60) == ""
     assert drawn(tty=False, patience=0) == ""
+    assert drawn(tty=True, patience=0, term="dumb") == ""

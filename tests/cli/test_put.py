@@ -73,11 +73,12 @@ def test_an_empty_value_is_stored_and_pointed_out(fake: FakeDaemon, tool: Tool) 
 
 
 @pytest.mark.parametrize("options", [(), ("--file", "-")])
+@pytest.mark.parametrize("excess", [1, 2])
 def test_a_value_that_is_too_large_is_not_cut(
-    fake: FakeDaemon, tool: Tool, options: tuple[str, ...]
+    fake: FakeDaemon, tool: Tool, options: tuple[str, ...], excess: int
 ) -> None:
-    """One byte over the limit is refused with the limit, and nothing is stored."""
-    outcome = tool("put", "p", *options, stdin=b"x" * (MAX_VALUE_BYTES + 1))
+    """What is over the limit is refused with the limit, and nothing is stored."""
+    outcome = tool("put", "p", *options, stdin=b"x" * (MAX_VALUE_BYTES + excess))
     assert outcome.status == 1
     assert "262,144 bytes" in outcome.err
     assert not fake.asked

@@ -225,6 +225,23 @@ def test_an_empty_env_file_gives_nothing(fake: FakeDaemon, tmp_path: Path) -> No
     assert outcome.stderr == b""
 
 
+def test_an_empty_value_is_no_surprise(fake: FakeDaemon, tmp_path: Path) -> None:
+    """What an env file leaves empty is given without a word: here it isn't to be stored."""
+    (tmp_path / "app.env").write_text("EMPTY=\nQUOTED=''\nHOLDER=changeme\n")
+    outcome = spawn("run", "--env-file", str(tmp_path / "app.env"), "--", *SHOW)
+    got = json.loads(outcome.stdout)
+    assert (got["EMPTY"], got["QUOTED"], got["HOLDER"]) == ("", "", "changeme")
+    assert outcome.stderr == b""
+
+
+@pytest.mark.parametrize("path", ["/no/such.env", "/", "/dev/zero"])
+def test_an_env_file_that_cannot_be_read_starts_nothing(path: str) -> None:
+    """A file that is missing, none, or without an end is told with its reason."""
+    outcome = spawn("run", "--env-file", path, "--", "echo", "started")
+    assert (outcome.returncode, outcome.stdout) == (1, b"")
+    assert path.encode() in outcome.stderr
+
+
 def test_an_env_file_may_come_through_a_pipe(fake: FakeDaemon) -> None:
     """`-` is stdin, as everywhere; its faults have a line too."""
     fake.hold(db="x")
@@ -288,7 +305,32 @@ def test_a_missing_interpreter_is_not_a_missing_command(tmp_path: Path) -> None:
     script.chmod(0o755)
     outcome = spawn("run", "--", str(script))
     assert outcome.returncode == 126
-    assert b"the interpreter of its first line was not found" in outcome.stderr
+    assert b"not found: the interpreter of its first line" in outcome.stderr
+
+
+def test_a_command_is_found_on_the_path_that_it_gets(fake: FakeDaemon, tmp_path: Path) -> None:
+    """PATH may come from a secret or be missing; its empty element is the current directory."""
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\necho found\n")
+    script.chmod(0o755)
+    fake.hold(path=f"/none:{tmp_path}:/usr/bin:/bin")
+    arguments = ("run", "--allow-dangerous", "--", "script")
+    assert spawn(*arguments, environ={"PATH": "/usr/bin:/bin"}).stdout == b"found\n"
+    bare = ("env", "-u", "PATH", *PROGRAM, "run", "--skip", "*", "--")
+    assert subprocess.check_output([*bare, "echo", "x"], stderr=subprocess.DEVNULL) == b"x\n"
+    here = ("run", "--skip", "*", "--", "script")
+    environ = {**os.environ, "PATH": ":/usr/bin:/bin"}
+    assert subprocess.check_output(
+        [*PROGRAM, *here], env=environ, cwd=tmp_path, stderr=subprocess.DEVNULL
+    ) == b"found\n"  # fmt: skip
+
+
+def test_a_file_that_may_not_be_executed_is_no_missing_command(tmp_path: Path) -> None:
+    """As for a shell, the first that can't be executed counts where no other is found."""
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    outcome = spawn("run", "--", "script", environ={"PATH": f"{tmp_path}:/none"})
+    assert outcome.returncode == 126
+    assert b"script: Permission denied" in outcome.stderr
 
 
 def test_an_empty_command_is_told() -> None:

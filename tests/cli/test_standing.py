@@ -52,6 +52,10 @@ def test_can_asks_for_another_client_and_user(fake: FakeDaemon, tool: Tool) -> N
     tool("can", "audit", "--for", "mcp", "--uid", "1001")
     assert fake.operations(m.Can) == [m.Can(ClientId("mcp"), Permission.AUDIT, None, 1001)]
     assert tool("can", "fly").status == 2
+    fake.answers.append(lambda _: m.Failure("denied", "the policy says no"))
+    assert (
+        "takes the permission admin: the policy says no" in tool("can", "audit", "--for", "mcp").err
+    )
     fake.answers.append(lambda _: m.Identity(1, 1, 1, "unix", ("a", "b"), None, {}))
     outcome = tool("can", "read", "p")
     assert outcome.status == 2

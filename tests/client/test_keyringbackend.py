@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyring.errors import KeyringError, KeyringLocked, PasswordDeleteError, PasswordSetError
+from keyring.testing.backend import BackendBasicTests
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.client.keyringbackend import PRIORITY, JarvisKeyring, _escape, _name, _unescape
@@ -32,6 +33,15 @@ def ring(fake: FakeDaemon, socket_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def made() -> JarvisKeyring:
     """As the library makes it."""
     return JarvisKeyring()  # type: ignore[no-untyped-call]  # the library's base class has no types
+
+
+class TestAsTheLibraryTestsItsOwn(BackendBasicTests):
+    """What holds of every backend of keyring: odd characters, empty ones, users, deletions."""
+
+    @pytest.fixture(autouse=True)
+    def _init_properties(self, ring: JarvisKeyring, request: pytest.FixtureRequest) -> None:
+        self.keyring = ring
+        self.credentials_created: set[tuple[str, str]] = set()
 
 
 def test_a_password_comes_back(ring: JarvisKeyring, fake: FakeDaemon) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,32 +21,15 @@ from jarvis_secretsd.client import (
     SecretNotFound,
     SecretsClient,
 )
-from jarvis_secretsd.client import client as module
 from jarvis_secretsd.errors import Reason
+from tests.client.clocks import Clocks
 from tests.client.fake_daemon import FakeDaemon, serving
-
-
-class Clocks:
-    """Both clocks of the client, in the place of `time` and of `datetime`, moved by hand."""
-
-    def __init__(self) -> None:
-        self.monotonic_now = 1000.0
-        self.wall_now = datetime(2026, 11, 25, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.monotonic_now
-
-    def now(self, _zone: tzinfo) -> datetime:
-        return self.wall_now
 
 
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     """The client's clocks, which stand still until a test moves them."""
-    made = Clocks()
-    monkeypatch.setattr(module, "time", made)
-    monkeypatch.setattr(module, "datetime", made)
-    return made
+    return Clocks(monkeypatch)
 
 
 def test_without_a_wait_an_absent_daemon_is_told_at_once(socket_path: Path) -> None:

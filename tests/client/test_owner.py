@@ -14,6 +14,7 @@ import pytest
 
 from jarvis_secretsd.client import BadRequest, SecretsClient, UntrustedDaemon
 from jarvis_secretsd.client import owner as module
+from jarvis_secretsd.client.errors import NoDaemon
 from jarvis_secretsd.client.owner import check_owner, uid_from
 from tests.client.fake_daemon import FakeDaemon, serving_tcp
 
@@ -53,11 +54,25 @@ def test_a_connection_is_nobodys_until_it_is_accepted(stack: ExitStack) -> None:
 
 
 def test_a_connection_that_ended_is_nobodys(stack: ExitStack) -> None:
-    """An end that was closed names no uid, and above all not root's."""
+    """An end that was closed names no uid, above all not root's; to wait for one is no use."""
     connected, listener = _connected(stack)
     listener.accept()[0].close()
-    with pytest.raises(UntrustedDaemon, match="nothing was sent"):
-        check_owner(connected, None, 0.05)
+    start = time.monotonic()
+    with pytest.raises(NoDaemon, match="before anything was sent"):
+        check_owner(connected, None, 5.0)
+    assert time.monotonic() - start < 4
+
+
+def test_a_connection_that_was_reset_is_nobodys(stack: ExitStack) -> None:
+    """A listener that ends while it is waited for is told from a port that somebody else holds."""
+    connected, listener = _connected(stack)
+    timer = threading.Timer(0.05, listener.close)
+    timer.start()
+    with pytest.raises(NoDaemon, match="before anything was sent"):
+        check_owner(connected, None, 5.0)
+    timer.join()
+    with pytest.raises(NoDaemon, match="before anything was sent"):
+        check_owner(connected, None, 5.0)
 
 
 def test_only_the_named_user_is_let_in(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:

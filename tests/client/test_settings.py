@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,7 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import pytest
 from pydantic import (
     AliasChoices,
+    AliasPath,
     BaseModel,
+    BeforeValidator,
     Field,
     SecretBytes,
     SecretStr,
@@ -23,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+from typing_extensions import TypeAliasType
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.client import AccessDenied, DaemonUnreachable, SecretsClient
@@ -196,15 +200,111 @@ def test_the_parts_of_a_model_may_be_secrets_of_their_own(
     assert names_got(fake) == ["db", "db/password", "other", "other/password"]
 
 
-def test_an_alias_is_kept(fake: FakeDaemon) -> None:
-    """The secret has the name of the field, the value arrives by the field's alias."""
+def test_an_alias_names_the_secret(fake: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it names the variable; of several the first that there is, and the environment first."""
 
     class App(Settings):
-        password: str = Field(validation_alias="APP_PW")
-        token: str = Field(validation_alias=AliasChoices("APP_TOKEN", "TOKEN"))
+        model_config = SettingsConfigDict(env_prefix="APP_")
+        password: str = Field(validation_alias="POSTGRES_PASSWORD")
+        token: str = Field(validation_alias=AliasChoices("API_TOKEN", "TOKEN"))
+        key: Annotated[str, FromSecret("tls/key")] = Field(alias="TLS_KEY")
 
-    fake.hold(password="p", token="t")
-    assert (read(App).password, read(App).token) == ("p", "t")
+    fake.hold(postgres_password="p", token="t", password="no", app_password="no")
+    fake.store("tls/key", SecretValue.from_text("k"))
+    app = read(App)
+    assert (app.password, app.token, app.key) == ("p", "t", "k")
+    fake.hold(api_token="first")
+    assert read(App).token == "first"
+    monkeypatch.setenv("TOKEN", "of the environment")
+    assert read(App).token == "of the environment"
+
+
+def test_an_alias_may_lead_into_a_secret(fake: FakeDaemon) -> None:
+    """A path takes its part of the JSON that the secret of its first step holds."""
+
+    class App(Settings):
+        user: str = Field(validation_alias=AliasPath("db", "user"))
+        password: str = Field(validation_alias=AliasChoices(AliasPath("db", "keys", 0), "PW"))
+
+    fake.hold(db='{"user": "u", "keys": ["k"]}')
+    app = read(App)
+    assert (app.user, app.password) == ("u", "k")
+    assert names_got(fake) == ["db"]
+    fake.hold(db="hunter2")
+    with pytest.raises(SettingsError, match="the secret db of the field db is not JSON"):
+        read(App)
+    del fake.secrets["db"]
+    fake.hold(pw="p")
+    with pytest.raises(ValidationError, match=r"db\.user\n  Field required"):
+        read(App)
+
+
+def test_a_field_that_has_a_name_beside_its_alias_takes_either(fake: FakeDaemon) -> None:
+    """Where the class says that the name counts too, or that the alias doesn't."""
+
+    class Both(Settings):
+        model_config = SettingsConfigDict(env_prefix="APP_", populate_by_name=True)
+        token: str = Field(validation_alias="API_TOKEN")
+
+    class NameAlone(Settings):
+        model_config = SettingsConfigDict(validate_by_alias=False, validate_by_name=True)
+        token: str = Field(validation_alias="API_TOKEN")
+
+    fake.hold(app_token="by its name", token="without a prefix")
+    assert read(Both).token == "by its name"
+    fake.hold(api_token="by its alias")
+    assert read(Both).token == "by its alias"
+    assert read(NameAlone).token == "without a prefix"
+
+
+def test_the_prefix_of_the_environment_is_that_of_secrets(fake: FakeDaemon) -> None:
+    """Unless the source is given another one; names below a model have none."""
+
+    class App(Settings):
+        model_config = SettingsConfigDict(env_prefix="APP_")
+        token: str
+        db: Database
+
+    fake.hold(app_token="t", token="no", password="no")
+    fake.store("app_db/password", SecretValue.from_text("p"))
+    app = read(App)
+    assert (app.token, app.db.password.get_secret_value()) == ("t", "p")
+    assert SecretsSettingsSource(App, prefix="")() == {"token": "no"}
+
+
+MaybeHosts = TypeAliasType("MaybeHosts", list[str] | None)
+AnyDatabase = TypeAliasType("AnyDatabase", Annotated[Database, "described"])
+
+
+def test_a_type_may_have_another_name(fake: FakeDaemon) -> None:
+    """`type X = ...` and Annotated are what they stand for, for JSON and for nested models."""
+
+    class App(Settings):
+        hosts: MaybeHosts
+        db: AnyDatabase
+        other: Annotated[Database, "described"] | None = None
+
+    fake.hold(hosts='["a"]')
+    fake.store("db/password", SecretValue.from_text("p"))
+    fake.store("other/password", SecretValue.from_text("o"))
+    app = read(App)
+    assert app.hosts == ["a"]
+    assert app.db.password.get_secret_value() == "p"
+    assert app.other is not None
+    assert app.other.password.get_secret_value() == "o"
+
+
+def test_the_fields_of_a_model_have_aliases_too(fake: FakeDaemon) -> None:
+    """Below every name that the model itself may have."""
+
+    class Inner(BaseModel):
+        password: str = Field(validation_alias="PW")
+
+    class App(Settings):
+        db: Inner = Field(validation_alias=AliasChoices("MAIN_DB", "DB"))
+
+    fake.store("db/pw", SecretValue.from_text("p"))
+    assert read(App).db.password == "p"
 
 
 def test_what_is_missing_is_left_to_others(
@@ -290,7 +390,11 @@ def everything(error: BaseException | None) -> str:
     """What an error and those behind it hold, as a thorough logger would show them."""
     if error is None:
         return ""
-    return f"{error!r} {error} {vars(error)} {everything(error.__cause__ or error.__context__)}"
+    told = f"{error.errors()} {error.json()}" if isinstance(error, ValidationError) else ""
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [frame for frame in frames if "fake" not in frame]
+    behind = everything(error.__cause__ or error.__context__)
+    return f"{error!r} {error} {told} {vars(error)} {ours} {behind}"
 
 
 @pytest.mark.parametrize(
@@ -301,6 +405,7 @@ def everything(error: BaseException | None) -> str:
         (Annotated[SecretStr, Field(max_length=2)], "hunter2"),
         (list[int], "hunter2"),
         (list[int], '["hunter2"]'),
+        (dict[str, str], '{"pin": 47114711, "share": 0.47114711}'),
         (dict[str, int] | None, '{"a": ["hunter2"]}'),
         (Database, '{"host": {"a": "hunter2"}}'),
     ],
@@ -316,7 +421,26 @@ def test_no_error_shows_a_value(fake: FakeDaemon, annotation: Any, value: str) -
     fake.hold(beside="hunter2", asked=value)
     with pytest.raises((ValidationError, SettingsError)) as caught:
         read(App)
-    assert "hunter2" not in everything(caught.value)
+    told = everything(caught.value)
+    assert "**********" in told or "is not JSON" in told
+    assert "hunter2" not in told
+    assert "47114711" not in told
+
+
+def test_what_prints_as_stars_is_the_value_all_the_same(fake: FakeDaemon) -> None:
+    """For a field that takes anything, and for what a program does before pydantic looks."""
+
+    class App(Settings):
+        anything: Any
+        number: dict[str, Any]
+        trimmed: Annotated[str, BeforeValidator(lambda value: f"{value}".strip())]
+
+    fake.hold(anything="text", number='{"n": 5432, "f": 0.5, "b": true}', trimmed=" t ")
+    app = read(App)
+    assert (app.anything, f"{app.anything}", app.trimmed) == ("text", "text", "t")
+    assert app.number == {"n": 5432, "f": 0.5, "b": True}
+    assert [*map(str, app.number.values())] == ["5432", "0.5", "True"]
+    assert app.model_dump() == dict(app)
 
 
 def test_bytes_that_do_not_fit_are_not_shown(fake: FakeDaemon) -> None:
@@ -328,7 +452,7 @@ def test_bytes_that_do_not_fit_are_not_shown(fake: FakeDaemon) -> None:
     fake.store("data", SecretValue(b"hunter2\xff", is_text=False))
     with pytest.raises(ValidationError) as caught:
         read(App)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in everything(caught.value)
 
 
 def test_one_field_can_be_asked_for(fake: FakeDaemon, client: SecretsClient) -> None:

@@ -43,6 +43,18 @@ def test_bytes_come_back_as_they_were_put(fake: FakeDaemon, client: SecretsClien
         client.get("p")
 
 
+def test_an_error_about_a_value_does_not_hold_it(client: SecretsClient) -> None:
+    """Neither text that UTF-8 can't hold nor bytes that aren't text hang on to what is raised."""
+    client.put("p", b"hunter2\xff")
+    with pytest.raises(BadRequest, match="not text") as of_get:
+        client.get("p")
+    with pytest.raises(BadRequest, match="surrogates") as of_put:
+        client.put("p", "hunter2\udcff")
+    for error in (of_get.value, of_put.value):
+        assert "hunter2" not in str(error)
+        assert error.__context__ is None
+
+
 def test_the_largest_value_fits_a_frame(client: SecretsClient) -> None:
     """A value at the limit travels both ways, as text and as bytes; one byte more doesn't leave."""
     client.put("p", "x" * MAX_VALUE_BYTES)

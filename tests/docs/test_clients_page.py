@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 from pydantic_settings import SettingsError
 
+from jarvis_secretsd import client
 from jarvis_secretsd import messages as m
-from jarvis_secretsd.client import SecretsClient, keyringbackend
+from jarvis_secretsd.client import SecretsClient, address, keyringbackend
+from jarvis_secretsd.client import client as module
 from tests.daemon_process import DaemonProcess
 from tests.docs.clients_page import (
     BLOCKS,
@@ -33,6 +36,7 @@ from tests.docs.clients_page import (
 from tests.e2e.tools import needs
 from tests.users import as_user
 
+NAME = "postgres_password"
 INTRODUCTION = "Where people already are"
 NOBODY_SPECIAL = 1000
 """Who runs the database where the tests run as root, which it refuses."""
@@ -88,6 +92,7 @@ def test_every_block_is_run() -> None:
             ("Home Assistant", "yaml"),
             ("Home Assistant", "sh"),
             ("curl", "sh"),
+            ("Python", "python"),
             ("Python", "python"),
             ("Python", "python"),
             ("pydantic-settings", "python"),
@@ -220,6 +225,75 @@ def test_a_python_program_asks(backend: DaemonProcess, tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+def test_who_is_refused_with_an_old_value_asks_once_more(
+    backend: DaemonProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation is no failure; what the new value doesn't mend is one, at once."""
+    for name, value in environment(backend, "backend").items():
+        monkeypatch.setenv(name, value)
+    page = as_module(blocks("Python", "python")[1])
+    tried: list[str] = []
+    right = "p@ss w/#r'\"d%\u00e9"
+
+    def log_in(password: str) -> str:
+        tried.append(password)
+        if password != right:
+            raise PermissionError
+        return "in"
+
+    assert page["with_secret"](NAME, log_in, PermissionError) == "in"
+    put(backend, NAME, right := "rotated")
+    assert page["with_secret"](NAME, log_in, PermissionError) == "in"
+    assert tried == ["p@ss w/#r'\"d%\u00e9"] * 2 + ["rotated"]
+    right = "known to nobody"
+    with pytest.raises(PermissionError):
+        page["with_secret"](NAME, log_in, PermissionError)
+    assert len(tried) == 5
+    page["secrets"].close()
+
+
+def test_the_page_has_every_argument_of_a_client() -> None:
+    """With its variable, if it has one, and its default."""
+    told = rows("A client of your own")
+    arguments = inspect.signature(SecretsClient).parameters
+    assert [name.strip("`") for name, _, _ in told] == [*arguments]
+    known = {name: value for of in (module, address) for name, value in vars(of).items()}
+    variables = {value for name, value in known.items() if name.endswith("_VARIABLE")}
+    assert {variable.strip("`") for _, variable, _ in told if variable} == variables
+    for name, _, meaning in told:
+        default = arguments[name.strip("`")].default
+        if default is not None:
+            assert re.search(rf"\b{default:g}\b" if default else r"\b(0|False)\b", meaning)
+    assert f"`{address.DEFAULT_SOCKET}`" in told[0][2]
+
+
+def test_the_page_has_every_exception() -> None:
+    """Of those that the library exports; and what it says of their kinds is so."""
+    exported = [getattr(client, name) for name in client.__all__]
+    kinds = {kind.__name__: kind for kind in exported if inspect.isclass(kind)}
+    del kinds["SecretsClient"]
+    told = {name.strip("`"): meaning for name, meaning in rows("Errors")}
+    assert set(told) == set(kinds)
+    of_that_kind = {name for name, meaning in told.items() if meaning.startswith("of that kind")}
+    assert of_that_kind == {
+        name for name, kind in kinds.items() if kind.__base__ is client.DaemonUnreachable
+    }
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under this heading of the third order."""
+    _, _, section = PAGE.partition(f"\n### {heading}\n")
+    lines = [line for line in section.partition("\n#")[0].splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def as_module(paste: str) -> dict[str, Any]:
+    """What a Python block of the page defines."""
+    page: dict[str, Any] = {"__name__": "page"}
+    exec(compile(paste, "page", "exec", dont_inherit=True), page)
+    return page
+
+
 def test_settings_are_read(make_daemon: MakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """The class of the page, under a policy that allows its secrets; then one that doesn't."""
     allowed = policy(block(INTRODUCTION, "yaml"), "jarvis-backend")
@@ -227,8 +301,7 @@ def test_settings_are_read(make_daemon: MakeDaemon, monkeypatch: pytest.MonkeyPa
     daemon = start(make_daemon, both, postgres_password="p", db__main="d", debug="true")
     for name, value in environment(daemon, "backend").items():
         monkeypatch.setenv(name, value)
-    page: dict[str, Any] = {"__name__": "page"}
-    exec(compile(block("pydantic-settings", "python"), "page", "exec", dont_inherit=True), page)
+    page = as_module(block("pydantic-settings", "python"))
     settings = page["Settings"]()
     assert settings.postgres_password.get_secret_value() == "p"
     assert settings.database_url.get_secret_value() == "d"

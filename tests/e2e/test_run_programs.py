@@ -89,12 +89,32 @@ def test_shells_read_every_byte(environ: dict[str, str], shell: str) -> None:
 
 def test_nothing_else_changes_in_the_environment(environ: dict[str, str]) -> None:
     """What was inherited is inherited, to the byte; nothing of the interpreter's own is added."""
-    given = {**environ, "LANG": "C", "KEPT": " x=y ", "DB_PASSWORD": "old"}
+    given = {**environ, "LANG": "C", "KEPT": " x=y ", "RAW": "\udcff\n", "DB_PASSWORD": "old"}
+    given["BASH_FUNC_f%%"] = "() { :; }"
     outcome = run(given, "--", "env", "-0")
     assert outcome.stderr == b""
-    strings = outcome.stdout.decode().split("\0")[:-1]
+    strings = os.fsdecode(outcome.stdout).split("\0")[:-1]
     expected = {**given, **{variable: HELD[name] for variable, name in VARIABLES.items()}}
     assert sorted(strings) == sorted(f"{name}={value}" for name, value in expected.items())
+
+
+TWICE = """
+import ctypes, sys
+def strings(*texts): return (ctypes.c_char_p * (len(texts) + 1))(*[t.encode() for t in texts], None)
+environ = strings("TWICE=1", "no sign", "TWICE=2", "DB_PASSWORD=1", "DB_PASSWORD=2", *ENVIRON)
+ctypes.CDLL(None).execve(sys.argv[1].encode(), strings(*sys.argv[1:]), environ)
+"""
+
+
+def test_what_stands_twice_in_the_environment_is_one(environ: dict[str, str]) -> None:
+    """Of two variables of one name the first holds, as for getenv; a secret replaces both."""
+    given = [f"{name}={value}" for name, value in environ.items()]
+    command = [*PYTHON, f"ENVIRON = {given!r}{TWICE}", *PROGRAM, "run", "--", "env", "-0"]
+    shown = subprocess.check_output(command, env={}, timeout=LIMIT).decode().split("\0")
+    assert [each for each in shown if each.startswith("TWICE=")] == ["TWICE=1"]
+    assert [each for each in shown if each.startswith("DB_PASSWORD=")] == [
+        f"DB_PASSWORD={HELD['db-password']}"
+    ]
 
 
 @pytest.mark.parametrize("shell", [pytest.param(s, marks=needs(s)) for s in ("dash", "bash")])
@@ -123,6 +143,29 @@ def test_a_shell_sees_the_end_of_the_program(
     wrapped = ("sh", "-c", script, "sh", *PROGRAM, "run", "--", "sh", "-c", command)
     outcome = subprocess.run(wrapped, env=environ, capture_output=True, check=True, timeout=LIMIT)
     assert outcome.stdout == f"{status}\n".encode()
+
+
+@needs("bash")
+def test_a_program_can_be_stopped_and_go_on(environ: dict[str, str]) -> None:
+    """It is the shell's own job: Ctrl-Z gives the prompt back, `fg` waits for its end."""
+    script = 'set -m; "$@"; echo $?; fg >&2; echo $?'
+    inner = (*PROGRAM, "run", "--", "sh", "-c", "kill -TSTP $$; exit 7")
+    outcome = subprocess.run(
+        ["bash", "-c", script, "bash", *inner],
+        env=environ, capture_output=True, check=True, timeout=LIMIT, start_new_session=True,
+    )  # fmt: skip
+    assert outcome.stdout == b"148\n7\n"
+
+
+@needs("bash")
+def test_a_program_whose_reader_is_gone_ends_as_it_would(environ: dict[str, str]) -> None:
+    """SIGPIPE ends it without a word from us."""
+    script = '"$@" | head -n 1; echo ${PIPESTATUS[0]}'
+    outcome = subprocess.run(
+        ["bash", "-c", script, "bash", *PROGRAM, "run", "--", "yes"],
+        env=environ, capture_output=True, check=True, timeout=LIMIT,
+    )  # fmt: skip
+    assert (outcome.stdout, outcome.stderr) == (b"y\n141\n", b"")
 
 
 SIGNALS = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "CONT")

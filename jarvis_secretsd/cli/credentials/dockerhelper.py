@@ -12,7 +12,13 @@ from collections.abc import Callable, Sequence
 from msgspec import DecodeError, Struct, field, json
 
 from jarvis_secretsd import __version__
-from jarvis_secretsd.cli.credentials.store import look_up, name_for, read_input, revise
+from jarvis_secretsd.cli.credentials.store import (
+    look_up,
+    name_for,
+    read_input,
+    revise,
+    write_output,
+)
 from jarvis_secretsd.cli.exits import Exit, Refused, explain
 from jarvis_secretsd.cli.output import printable
 from jarvis_secretsd.client import AccessDenied, SecretsClient, SecretsClientError
@@ -46,10 +52,12 @@ def main() -> None:
 def run_helper(arguments: Sequence[str]) -> int:
     """One action; its answer, or why not, on stdout."""
     try:
-        print(_act(arguments), end="", flush=True)
+        write_output(_act(arguments))
     except (SecretsClientError, SecretsError) as error:
-        print(printable(explain(error)), flush=True)
+        write_output(printable(explain(error)) + "\n")
         return Exit.FAILURE
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
     return Exit.OK
 
 
@@ -58,7 +66,7 @@ def _act(arguments: Sequence[str]) -> str:
         case ["version" | "--version" | "-v"]:
             return f"{PROGRAM} (jarvis-secretsd) {__version__}\n"
         case [action] if action in _ACTIONS:
-            said = b"" if action == "list" else read_input(sys.stdin.buffer)
+            said = b"" if action == "list" else read_input()
             with SecretsClient(cache_ttl=0) as client:
                 return _ACTIONS[action](client, said)
     raise Refused(f"Usage: {PROGRAM} <store|get|erase|list|version>")

@@ -16,7 +16,13 @@ import click
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from jarvis_secretsd.cli.credentials.store import look_up, name_for, read_input, revise
+from jarvis_secretsd.cli.credentials.store import (
+    look_up,
+    name_for,
+    read_input,
+    revise,
+    write_output,
+)
 from jarvis_secretsd.cli.exits import Exit, Refused, explain
 from jarvis_secretsd.cli.output import printable
 from jarvis_secretsd.client import SecretsClient, SecretsClientError
@@ -25,6 +31,9 @@ from jarvis_secretsd.values import SecretName
 
 PROGRAM = "git-credential-jarvis"
 PREFIX = "git"
+
+MAX_DIGITS = 19
+"""Fewer than this hold any time that git can tell."""
 
 Attributes = Mapping[str, str]
 
@@ -72,6 +81,8 @@ def run_helper(arguments: list[str]) -> int:
         return _complain(error.format_message(), Exit.USAGE)
     except (SecretsClientError, SecretsError) as error:
         return _complain(explain(error), Exit.FAILURE)
+    except click.Abort:  # what it makes of Ctrl-C
+        return Exit.INTERRUPTED
     return Exit.OK
 
 
@@ -84,7 +95,7 @@ def helper(action: str, client: str | None, socket: str | None, url: str | None)
     """Keep git's logins in jarvis-secretsd: git config credential.helper jarvis"""
     if action not in _ACTIONS:
         return
-    said = _attributes(read_input(sys.stdin.buffer))
+    said = _attributes(read_input())
     if not (said.get("protocol") and said.get("host")):
         return
     remote = Remote(said["protocol"], said["host"].lower(), said.get("path", ""))
@@ -122,28 +133,31 @@ def _get(client: SecretsClient, remote: Remote, said: Attributes) -> None:
         return
     wanted = said.get("username")
     fitting = (found for found in held.logins if wanted in (None, found.username))
-    login = next((found for found in fitting if not _is_over(found.password_expiry_utc)), None)
+    login = min(fitting, key=lambda found: _is_over(found.password_expiry_utc), default=None)
     if login is not None:
-        print("".join(_lines(login)), end="", flush=True)
+        write_output("".join(_lines(login)))
 
 
 def _lines(login: Login) -> Iterator[str]:
-    for key, value in asdict(login).items():
-        if value is None:
-            continue
+    told = {key: value for key, value in asdict(login).items() if value is not None}
+    if _is_over(login.password_expiry_utc):
+        if login.oauth_refresh_token is None:
+            return
+        del told["password"], told["password_expiry_utc"]  # the next helper may renew it
+    for key, value in told.items():
         if not _is_one_line(str(value)):
             raise Refused(f"the {key} that is stored has more than one line")
         yield f"{key}={value}\n"
 
 
 def _store(client: SecretsClient, remote: Remote, said: Attributes) -> None:
-    if not (said.get("username") and said.get("password")) or said.get("ephemeral") in _TRUE:
+    if not {"username", "password"} <= said.keys() or said.get("ephemeral") in _TRUE:
         return
     expires = said.get("password_expiry_utc", "")
     login = Login(
-        said["username"],
+        said["username"],  # may be empty, beside a token
         said["password"],
-        int(expires) if expires.isdecimal() else None,
+        int(expires) if expires.isdecimal() and len(expires) < MAX_DIGITS else None,
         said.get("oauth_refresh_token"),
     )
 

@@ -6,9 +6,10 @@ is for, and whoever reads it compares.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from msgspec import DecodeError, Struct, json
 
@@ -23,12 +24,18 @@ ATTEMPTS = 3
 R = TypeVar("R", bound=Struct)
 
 
-def read_input(stream: IO[bytes]) -> bytes:
+def read_input() -> bytes:
     """All that the program says. Raises Refused for more than any value has room for."""
-    data = stream.read(MAX_VALUE_BYTES + 1)
+    data = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
     if len(data) > MAX_VALUE_BYTES:
         raise Refused(f"the input is larger than {MAX_VALUE_BYTES:,} bytes")
     return data
+
+
+def write_output(text: str) -> None:
+    """Give the program its answer: in UTF-8, which it expects whatever the locale is."""
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
 
 
 def name_for(prefix: str, address: str) -> SecretName:

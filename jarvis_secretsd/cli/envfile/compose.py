@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from jarvis_secretsd.cli.envfile.references import MAX_DEPTH, Reference, fill_in
-from jarvis_secretsd.cli.envfile.scanning import BODY, REST, Cursor, quoted, scan
+from jarvis_secretsd.cli.envfile.scanning import BODY, REST, Cursor, quoted, scan, trimmed
 from jarvis_secretsd.cli.envfile.words import Fault, Remark, Setting
 
 _HEAD = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[^=:\n]*)[=:][ \t]*")
@@ -19,9 +19,6 @@ _BODY = {'"': BODY['"'], "'": re.compile(r"'(?P<text>(?:[^'\\]++|\\.)*+)'", re.D
 _ESCAPE = re.compile(r"\\([abfnrtv$\"\\0])")
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPED |= {'"': '"', "\\": "\\", "$": "$$"}
-# Go's unicode.IsSpace beyond space and tab, which Compose cuts from a bare value's ends.
-_UNUSUAL = "\v\f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_UNUSUAL_END = re.compile(rf"[{_UNUSUAL}][ \t]*\Z|\A[{_UNUSUAL}]")
 _DOLLAR = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<name>[a-z_][a-z0-9_]*)"
     r"|(?P<open>\{)(?:(?P<braced>[a-z_][a-z0-9_]*)(?:(?P<close>\})|(?P<operator>:?[-+?])))?)",
@@ -61,9 +58,7 @@ def _unquoted(cursor: Cursor, doubts: list[str]) -> str:
         doubts.append("the '#' right after '=' was read as the value's first character")
     if "\t#" in text:
         doubts.append("'#' after a tab was kept: Compose cuts a comment only after a space")
-    if _UNUSUAL_END.search(text):
-        raise Fault("Compose cuts an unusual space off the value's ends; quote the value")
-    return text.rstrip(" \t")
+    return trimmed(text)
 
 
 def _unescaped(text: str) -> str:

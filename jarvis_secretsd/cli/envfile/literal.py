@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from jarvis_secretsd.cli.envfile.references import named_in
-from jarvis_secretsd.cli.envfile.scanning import BODY, REST, Cursor, quoted, scan
+from jarvis_secretsd.cli.envfile.scanning import BODY, REST, Cursor, quoted, scan, trimmed
 from jarvis_secretsd.cli.envfile.words import Fault, Remark, Setting
 
-_HEAD = re.compile(r"[ \t]*(?:export[ \t]+(?=[^ \t=]))?(?P<name>[^=\n]*)=(?P<gap>[ \t]*)")
+_HEAD = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[^=\n]*)=(?P<gap>[ \t]*)")
 _QUOTE = re.compile(r"[\"']")
 _COMMENT = re.compile(r"(?<![ \t])[ \t]+#")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -54,13 +54,14 @@ def _unquoted(cursor: Cursor, doubts: list[str], *, after_gap: bool) -> str:
     if text.startswith("`"):
         raise Fault("some readers take a ` for a quote; put the value in single quotes")
     if text.startswith("#"):
-        if after_gap:
-            return ""
-        if text[1:2] in ("", " ", "\t"):
-            doubts.append("'# ...' right after '=' was read as a comment; quote a value")
+        if after_gap or text[1:2] in ("", " ", "\t"):
+            doubts.append("'# ...' in place of a value was read as a comment; quote a value")
             return ""
         doubts.append("the '#' right after '=' was read as the value's first character")
-    return _COMMENT.split(text, maxsplit=1)[0].rstrip(" \t")
+    comment = _COMMENT.search(text)
+    if comment and comment[0].endswith("\t#"):
+        doubts.append("'#' after a tab was read as a comment's start; Compose would keep it")
+    return trimmed(text[: comment.start()] if comment else text)
 
 
 def _unescaped(text: str, doubts: list[str]) -> str:

@@ -27,7 +27,7 @@ _SIGNS = {
         < [\w .,:/'-]+ > | \[ [\w ./'-]+ \] | \{\{ .+ \}\} | __ \w+ __ | % [a-z_]+ %
         """,
     "it is a reference that nothing filled in": r"\$ (?-i:[A-Z_]{3,}) | \$\{ [^{}]+ \}",
-    "it is made of x's, dots or stars": r".{0,12}? (?:x{3,}|\*{3,}|\.{3,}) (?:-?x+)*",
+    "it is made of x's, dots or stars": r".{0,12}? (?:x{3,}|\*{3,}|\.{3,}) (?:-x+)* | .* x{8,} .*",
     "it is one character over and over": r"(?P<one>.) (?P=one){3,}",
     "it is an example": r"(?:.*[^a-z0-9])? (?:example|sample|dummy) (?:[^a-z0-9].*)?",
     "it stands for nothing": r"null | none | nil | undefined | n/?a | -",

@@ -80,8 +80,7 @@ def _explain_variable(variable: str) -> str:
 
 
 def _warnings(found: Setting) -> Iterator[Remark]:
-    doubts = found.doubts if found.text else (*found.doubts, "its value is empty")
-    for doubt in dict.fromkeys(doubts):
+    for doubt in dict.fromkeys(found.doubts):
         yield Remark(found.line, f"{found.variable}: {doubt}")
 
 

@@ -16,6 +16,7 @@ BODY = {
 }
 """A quoted text by its quote. Only in double quotes does a backslash keep a quote from closing."""
 
+_ODD_SPACE = re.compile(r"\A[^\S \t]|[^\S \t](?:#|\Z)")
 _IGNORED = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
 _NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)")
 _CLOSING = re.compile(r"(?P<comment>[ \t]*(?:#[^\n]*)?)(?:\n|\Z)")
@@ -91,6 +92,13 @@ def quoted(cursor: Cursor, body: re.Pattern[str], doubts: list[str]) -> str:
         doubts.append("the '#' right after the quote was read as a comment's start")
     doubts += swallowed(found["text"])
     return found["text"]
+
+
+def trimmed(text: str) -> str:
+    """A bare text without the blanks at its end. Raises Fault where readers differ about more."""
+    if _ODD_SPACE.search(text := text.rstrip(" \t")):
+        raise Fault("some readers cut off an unusual space at a value's end; quote the value")
+    return text
 
 
 def swallowed(text: str) -> Iterator[str]:

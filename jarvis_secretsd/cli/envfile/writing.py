@@ -36,17 +36,17 @@ class Unwritable(InvalidRequest):
         self.unfit = unfit
 
 
-def write_envfile(pairs: Iterable[tuple[str, SecretValue]]) -> str:
+def write_envfile(pairs: Iterable[tuple[str, SecretValue]], *, above: str = "") -> str:
     """A line for each pair, from which `literal` and bash read the same values back.
 
-    Raises Unwritable, with all that it can't write.
+    `above` comes before them. Raises Unwritable, with all that it can't write.
     """
     held = list(pairs)
     unfit = [Unfit(variable, why) for variable, value in held for why in _faults(variable, value)]
     unfit += _repeated([variable for variable, _ in held])
     if unfit:
         raise Unwritable(tuple(unfit))
-    text = "".join(_lines(variable, value.reveal_text()) for variable, value in held)
+    text = above + "".join(_lines(variable, value.reveal_text()) for variable, value in held)
     if len(text.encode()) > MAX_FILE_BYTES:
         what = f"with it the file is larger than {MAX_FILE_BYTES:,} bytes, which no import reads"
         raise Unwritable((Unfit(held[-1][0], what),))

@@ -101,6 +101,7 @@ def test_only_what_was_refused_is_erased(fake: FakeDaemon, git: Git) -> None:
     [
         f"{SITE}username=ann\n",
         f"{SITE}password=x\n",
+        f"{SITE}username=ann\npassword_expiry_utc=99999999999\n",
         "protocol=https\nusername=ann\npassword=x\n",
         "host=git.example\nusername=ann\npassword=x\n",
         "protocol=cert\nhost=\npath=/a.pem\nusername=\npassword=x\n",
@@ -117,14 +118,50 @@ def test_what_is_no_lasting_login_is_not_stored(fake: FakeDaemon, git: Git, said
     assert fake.secrets == {}
 
 
+def test_a_user_may_have_no_name(fake: FakeDaemon, git: Git) -> None:
+    """Some sites take a token beside an empty name; git says so, and hears it again."""
+    git("store", f"{SITE}username=\npassword=token\n")
+    assert git("get", SITE).out == b"username=\npassword=token\n"
+    assert git("get", f"{SITE}username=ann\n") == NOTHING
+    git("erase", f"{SITE}username=\npassword=token\n")
+    assert fake.secrets == {}
+
+
 def test_a_login_that_ends_is_given_until_then(fake: FakeDaemon, git: Git) -> None:
-    """Its end and refresh token come back with it; after its end it isn't given."""
+    """Its end comes back with it; after its end it isn't given, and another user's is."""
+    later = int(time.time()) + 1000
+    git("store", f"{SITE}username=ann\npassword=x\npassword_expiry_utc={later}\n")
+    expected = f"username=ann\npassword=x\npassword_expiry_utc={later}\n"
+    assert git("get", SITE).out == expected.encode()
+    end(fake, later)
+    assert git("get", SITE) == NOTHING
+    git("store", f"{SITE}username=ben\npassword=y\n")
+    git("store", f"{SITE}username=eve\npassword=z\npassword_expiry_utc={later}\n")
+    end(fake, later)
+    assert git("get", SITE).out == b"username=ben\npassword=y\n"
+
+
+def test_a_refresh_token_outlives_its_password(fake: FakeDaemon, git: Git) -> None:
+    """The next helper renews the login with it, so git is told it, but no password that is over."""
     later = int(time.time()) + 1000
     more = f"password_expiry_utc={later}\noauth_refresh_token=r\n"
     git("store", f"{SITE}username=ann\npassword=x\n{more}")
     assert git("get", SITE).out == f"username=ann\npassword=x\n{more}".encode()
-    fake.hold(**{NAME: fake.secrets[NAME].reveal_text().replace(str(later), "1000")})
-    assert git("get", SITE) == NOTHING
+    end(fake, later)
+    assert git("get", SITE).out == b"username=ann\noauth_refresh_token=r\n"
+
+
+def end(fake: FakeDaemon, moment: int) -> None:
+    """Let every login that is stored for this moment be over."""
+    fake.hold(**{NAME: fake.secrets[NAME].reveal_text().replace(str(moment), "1000")})
+
+
+@pytest.mark.parametrize("expires", ["9" * 5000, "soon", "-1", ""])
+def test_an_end_that_is_none_is_no_end(fake: FakeDaemon, git: Git, expires: str) -> None:
+    """Whatever another helper made of it, the login is kept."""
+    said = f"{SITE}username=ann\npassword=x\npassword_expiry_utc={expires}\n"
+    assert git("store", said) == NOTHING
+    assert git("get", SITE).out == b"username=ann\npassword=x\n"
 
 
 @pytest.mark.parametrize("action", ["get", "store", "erase"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jarvis_secretsd.cli.envfile import Dialect
-from tests.cli.envfile.readings import problems, values
+from jarvis_secretsd.cli.envfile import Dialect, EnvfileRefused
+from tests.cli.envfile.readings import problems, values, warnings
+from tests.cli.envfile.recording import recorded
 
 BEFORE = "B=blue\n"
 
@@ -82,3 +83,30 @@ def test_a_value_is_what_compose_makes_of_it(written: str, value: str) -> None:
 def test_what_compose_refuses_or_versions_dispute_is_refused(written: str, why: str) -> None:
     """An error of Compose, and what it would look for elsewhere, is named with its line."""
     assert why in problems(BEFORE + written + "\n", Dialect.COMPOSE)[2]
+
+
+def test_what_is_read_is_what_compose_itself_read() -> None:
+    """Each file that Docker Compose was seen to read is equal here, or refused."""
+    read = 0
+    for text, theirs in recorded():
+        try:
+            ours = values(text, Dialect.COMPOSE)
+        except EnvfileRefused:
+            continue
+        assert ours == theirs, text
+        read += 1
+    assert read > 200
+
+
+def test_what_is_literally_sure_is_the_same_to_compose() -> None:
+    """What `literal` reads without a word is equal in Compose, but for dollars."""
+    read = 0
+    for text, theirs in recorded():
+        try:
+            ours, doubtful = values(text), warnings(text)
+        except EnvfileRefused:
+            continue
+        if "$" not in "".join({**ours, "Q": "in single quotes"}.values()) and not doubtful:
+            assert ours == theirs, text
+            read += 1
+    assert read > 50

@@ -10,7 +10,13 @@ from dotenv import dotenv_values
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jarvis_secretsd.cli.envfile import Dialect, EnvfileRefused, Unwritable, write_envfile
+from jarvis_secretsd.cli.envfile import (
+    MAX_FILE_BYTES,
+    Dialect,
+    EnvfileRefused,
+    Unwritable,
+    write_envfile,
+)
 from jarvis_secretsd.values import MAX_VALUE_BYTES, SecretValue
 from tests.cli.envfile.readings import bash_environment, bash_reads, values
 from tests.e2e.tools import needs
@@ -187,6 +193,15 @@ def test_a_file_that_no_import_reads_is_not_written() -> None:
     with pytest.raises(Unwritable, match="V15"):
         write_envfile([(f"V{number}", value) for number in range(16)])
     assert len(values(write_envfile([(f"V{number}", value) for number in range(15)]))) == 15
+
+
+def test_what_comes_above_counts() -> None:
+    """The heading is a part of the file's size: at the limit it reads, beyond it isn't written."""
+    full = [(f"V{number}", SecretValue(b"x" * MAX_VALUE_BYTES)) for number in range(15)]
+    room = MAX_FILE_BYTES - len(write_envfile(full)) - len("# Z\nW=\n")
+    assert len(values(write_envfile([*full, ("W", SecretValue(b"x" * room))], above="# Z\n"))) == 16
+    with pytest.raises(Unwritable, match="4,194,304"):
+        write_envfile([*full, ("W", SecretValue(b"x" * (room + 1)))], above="# Z\n")
 
 
 @pytest.mark.parametrize("dialect", Dialect)
