@@ -27,6 +27,7 @@ from tests.domain.world import NOW
 
 SIZES = (100, 10_000, 100_000)
 AT_ONCE = 100
+_HEAD = f"{'secrets':>8} {'start ms':>9} {'idle turn us':>13} {'change us':>10} {'100 due us':>11}"
 AIM = 3.0
 """How much dearer a turn may be with the most secrets than with the fewest."""
 
@@ -38,15 +39,11 @@ def main() -> int:
     runs: int = parser.parse_args().runs
     print(f"$ {shlex.join(sys.argv)}")
     print(describe(Path(tempfile.gettempdir())), end="\n\n")
-    print(
-        f"{'secrets':>8} {'start ms':>9} {'idle turn us':>13} {'change us':>10} {'100 due us':>11}"
-    )
+    print(_HEAD)
     rows = [measure(size, runs) for size in SIZES]
-    for size, row in zip(SIZES, rows, strict=True):
-        start, idle, change, due = row
-        print(
-            f"{size:8,} {1e3 * start:9.1f} {1e6 * idle:13.2f} {1e6 * change:10.2f} {1e6 * due:11.1f}"
-        )
+    for size, (start, *turns) in zip(SIZES, rows, strict=True):
+        idle, change, due = (1e6 * seconds for seconds in turns)
+        print(f"{size:8,} {1e3 * start:9.1f} {idle:13.2f} {change:10.2f} {due:11.1f}")
     ratio = max(rows[-1][1] / rows[0][1], rows[-1][2] / rows[0][2])
     print(f"\na turn with the most / with the fewest: {ratio:.1f}, aim {AIM:.0f}")
     return 0 if ratio < AIM else 1

@@ -11,6 +11,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 THROUGHPUT, STARTUP = BENCHMARKS / "throughput", BENCHMARKS / "startup"
+SCHEDULE = BENCHMARKS / "schedule"
 
 
 @pytest.mark.root("needs a C compiler for its load generator")
@@ -42,3 +43,11 @@ def test_a_short_run_measures_each_start() -> None:
     assert len(rows) == 4
     assert all(0 < float(row[47:53]) <= float(row[37:46]) for row in rows)
     assert sum(row.endswith(("ms met", "ms MISSED")) for row in rows) == 2
+
+
+def test_the_schedule_scans_nothing() -> None:
+    """With 100,000 secrets a turn costs what it costs with 100."""
+    command = (sys.executable, SCHEDULE, "--runs", "200")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " 100,000 " in done.stdout
