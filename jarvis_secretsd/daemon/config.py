@@ -184,7 +184,10 @@ class LimitsConfig(Section, frozen=True):
 
 
 class HookConfig(Section, frozen=True):
-    """A program that changes the far end when a secret whose name matches is rotated."""
+    """A program that changes the far end when a secret whose name matches is rotated.
+
+    Of several whose patterns match, the first is the secret's hook.
+    """
 
     pattern: Glob
     command: Command

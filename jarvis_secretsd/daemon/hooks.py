@@ -10,56 +10,35 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 import structlog
-from msgspec import Struct
 
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.config import HookConfig
-from jarvis_secretsd.daemon.hookcheck import program_fault
-from jarvis_secretsd.daemon.hookorphans import MARK, end_orphans
-from jarvis_secretsd.daemon.hookprocess import HookProcess, NotRun, Watcher
-from jarvis_secretsd.daemon.hookprotocol import Action, Ending, judged, told
+from jarvis_secretsd.daemon.hookorphans import end_orphans
+from jarvis_secretsd.daemon.hookprocess import Watcher
+from jarvis_secretsd.daemon.hookprotocol import Action, Ending, judged
+from jarvis_secretsd.daemon.hookqueue import HookQueue, Job
 from jarvis_secretsd.domain.changes import AnyChange, VersionPending
-from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.secret import Secret
 from jarvis_secretsd.domain.service import INTERNAL, Service
 from jarvis_secretsd.errors import Unavailable
 from jarvis_secretsd.messages import Failure, Reply, Request, Settle
 from jarvis_secretsd.values import Kid, SecretName, State
 
-MAX_AT_ONCE = 8
-"""Hooks that run at the same time: a hundred secrets may fall due in one turn."""
-
 ASK_AGAIN_SECS = 300.0
 """How often the hook of an unresolved version is asked which value is live."""
-
-ENVIRONMENT: Mapping[str, str] = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LANG": "C.UTF-8",
-    "HOME": "/",
-}
-"""Of a hook. Nothing of the daemon's: what a hook does must not depend on who started us."""
 
 _STOPPED = "the daemon ended while it was at work"
 
 log = structlog.get_logger()
 
 
-class Job(Struct, frozen=True):
-    """A hook to be run for a version. `since` says what left us in doubt about it."""
-
-    action: Action
-    name: SecretName
-    kid: Kid
-    since: str = ""
-
-
 class Hooks:
-    """Runs the hooks of the configuration; the first whose pattern matches a name is its hook.
+    """Has the hook of each pending version run, and says what became of it.
 
     `defer` is told of names whose rotation failed. `vault_path` marks the processes.
     """
@@ -74,15 +53,12 @@ class Hooks:
         *,
         vault_path: str,
     ) -> None:
-        self._hooks = tuple((Pattern.of(hook.pattern), hook) for hook in hooks)
         self._service = service
         self._ledger = ledger
         self._clock = clock
         self._defer = defer
         self._vault_path = vault_path
-        self._loop: Watcher | None = None
-        self._waiting: deque[Job] = deque()
-        self._running: dict[HookProcess, Job] = {}
+        self._queue = HookQueue(hooks, ledger.vault, clock, self._conclude, vault_path=vault_path)
         self._outcomes: deque[Settle] = deque()
         self._ask_at: dict[SecretName, float] = {}
 
@@ -93,27 +69,22 @@ class Hooks:
 
     def begin(self, loop: Watcher) -> None:
         """Run hooks from now on, and ask about all that an earlier run left open."""
-        self._loop = loop
-        for place, (_, hook) in enumerate(self._hooks):
-            fault = program_fault(hook.command[0])
-            if fault is not None:
-                log.error("hook can't be run", hook=f"hooks[{place}]", problem=fault)
+        self._queue.begin(loop)
         vault = self._ledger.vault
         secrets = (vault.live(name) for name in vault.names())
         left_open = [(each, kid) for each in secrets if each and (kid := _left_open(each))]
         if left_open and (ended := end_orphans(self._vault_path)):
             log.warning("ended hooks of an earlier run", processes=ended)
         for secret, kid in left_open:
-            self._waiting.append(Job(Action.VERIFY, secret.name, kid, _STOPPED))
+            self._queue.add(Job(Action.VERIFY, secret.name, kid, _STOPPED))
             self._note(secret)
-        self._fill()
+        self._queue.tend()
 
     def next_at(self) -> float | None:
         """The monotonic moment at which a hook has had its time, or one is to be asked again."""
         if self._outcomes and self._ledger.trouble is None:
             return self._clock.monotonic()
-        deadlines = [process.deadline for process in self._running]
-        first = min((*deadlines, *self._ask_at.values()), default=inf)
+        first = min((self._queue.next_at(), *self._ask_at.values()))
         return None if first == inf else first
 
     def ask(self, turn: Turn) -> None:
@@ -136,21 +107,17 @@ class Hooks:
                 continue
             self._note(secret)
             if isinstance(change, VersionPending) and change.due is None:
-                self._waiting.append(Job(Action.ROTATE, secret.name, change.kid))
+                self._queue.add(Job(Action.ROTATE, secret.name, change.kid))
 
     def tend(self) -> None:
         """Begin what waits, end what has had its time, and ask again where nobody could tell."""
         now = self._clock.monotonic()
-        for process in self._running:
-            if process.deadline <= now:
-                process.deadline = inf
-                process.cut("killed since its time was over")
         for name in [name for name, moment in self._ask_at.items() if moment <= now]:
             secret = self._ledger.vault.live(name)
             if secret is not None and secret.candidate is not None:
                 self._ask_at[name] = inf  # until it has answered
-                self._waiting.append(Job(Action.VERIFY, name, secret.candidate.kid))
-        self._fill()
+                self._queue.add(Job(Action.VERIFY, name, secret.candidate.kid))
+        self._queue.tend()
 
     def take_reply(self, settle: Settle, reply: Reply) -> None:
         """What came of our word. What the disk didn't take is said again."""
@@ -164,10 +131,7 @@ class Hooks:
 
     def close(self) -> None:
         """Kill what runs. The next start asks which values are live."""
-        self._loop = None
-        while self._running:
-            process, _ = self._running.popitem()
-            process.abandon()
+        self._queue.close()
 
     def _note(self, secret: Secret) -> None:
         """Keep in mind whether it is unresolved; one that has just become so is asked later."""
@@ -177,39 +141,10 @@ class Hooks:
             self._ask_at[secret.name] = self._clock.monotonic() + ASK_AGAIN_SECS
             _log_unresolved(secret)
 
-    def _fill(self) -> None:
-        while self._loop and self._waiting and len(self._running) < MAX_AT_ONCE:
-            job = self._waiting.popleft()
-            secret = self._ledger.vault.live(job.name)
-            version = secret.candidate if secret is not None else None
-            if secret is None or version is None or version.kid != job.kid:
-                continue  # somebody has settled it meanwhile
-            data = told(job.action, job.name, version, secret.current)
-            try:
-                self._running[self._started(job, data, self._loop)] = job
-            except NotRun as error:
-                self._conclude(job, Ending(None, str(error)))
-
-    def _started(self, job: Job, data: bytes, loop: Watcher) -> HookProcess:
-        hook = next((hook for pattern, hook in self._hooks if pattern.matches(job.name)), None)
-        if hook is None:
-            raise NotRun("the configuration has no hook for it")
-        fault = program_fault(hook.command[0])
-        if fault is not None:
-            raise NotRun(fault)
-        deadline = self._clock.monotonic() + hook.timeout_secs
-        environ = {**ENVIRONMENT, MARK: self._vault_path}
-        return HookProcess(hook.command, data, environ, deadline, loop, self._finished)
-
-    def _finished(self, process: HookProcess, ending: Ending) -> None:
-        job = self._running.pop(process)
-        log.debug("hook ended", name=job.name, action=job.action, printed=ending.printed)
-        self._conclude(job, ending)
-
     def _conclude(self, job: Job, ending: Ending) -> None:
         outcome = judged(job.action, ending)
         if outcome is None:
-            self._waiting.appendleft(Job(Action.VERIFY, job.name, job.kid, str(ending)))
+            self._queue.add(Job(Action.VERIFY, job.name, job.kid, str(ending)), first=True)
         elif outcome == "doubt" and job.name in self._ask_at:
             self._ask_at[job.name] = self._clock.monotonic() + ASK_AGAIN_SECS
         else:

@@ -9,22 +9,25 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.config import HookConfig
-from jarvis_secretsd.daemon.findings import Findings
-from jarvis_secretsd.daemon.hookcheck import inspect_hooks, program_fault
+from jarvis_secretsd.daemon.hookcheck import program_fault
 from jarvis_secretsd.daemon.hookprocess import Port
 from jarvis_secretsd.daemon.hookprotocol import Action, Ending, judged, told
-from jarvis_secretsd.daemon.hooks import ASK_AGAIN_SECS, MAX_AT_ONCE, Hooks
+from jarvis_secretsd.daemon.hookqueue import MAX_AT_ONCE
+from jarvis_secretsd.daemon.hooks import ASK_AGAIN_SECS, Hooks
+from jarvis_secretsd.daemon.inspection import inspect
 from jarvis_secretsd.domain.audit import Event, VaultHead
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.secret import Secret, Version
+from jarvis_secretsd.domain.service import INTERNAL
 from jarvis_secretsd.errors import StorageFull
-from jarvis_secretsd.messages import AnyOperation, Put, Reply, Request, Rotate
+from jarvis_secretsd.messages import AnyOperation, Elapse, Put, Reply, Request, Rotate
 from jarvis_secretsd.values import ClientId, Kid, SecretName, SecretValue, State
 from tests.domain.world import ADMIN_UID, NOW, World
 
@@ -105,12 +108,11 @@ class Household:
 
     def turn(self, *operations: AnyOperation) -> None:
         """Ask these, wait for what a hook does next, and do what comes of it."""
-        turn = Turn(self.world.vault, NOW)
+        turn, world = Turn(self.world.vault, self.world.now), self.world
         for operation in operations:
+            peer = INTERNAL if isinstance(operation, Elapse) else ADMIN
             request = Request(operation, ClientId("admin"))
-            turn.add(
-                self.world.service.handle(request, ADMIN, turn.vault, NOW, self.world.fresh), self
-            )
+            turn.add(world.service.handle(request, peer, turn.vault, world.now, world.fresh), self)
         if self.ports.get_map():
             for key, _ in self.ports.select(10):
                 key.data.ready()
@@ -217,6 +219,29 @@ def test_a_hook_that_never_ran_has_changed_nothing(
     assert why in note
 
 
+def test_a_daemon_says_at_its_start_that_a_hook_can_not_be_run() -> None:
+    """And goes on: other secrets are served."""
+    with capture_logs() as logs:
+        Household(HookConfig("db_*", ("/nowhere/hook",)))
+    (told_of,) = logs
+    assert told_of["log_level"] == "error"
+    assert told_of["hook"] == "hooks[0]"
+    assert "/nowhere/hook isn't there" in told_of["problem"]
+
+
+def test_the_clock_rotates_what_has_a_hook(tmp_path: Path) -> None:
+    """After ninety days by itself, without anybody's asking and in the same two steps."""
+    household = Household(script(tmp_path / "hook", "#!/bin/sh\nexit 0\n"))
+    household.world.wait(days=89)
+    household.turn(Elapse((NAME,)))
+    assert household.secret.candidate is None
+    household.world.wait(days=1)
+    household.turn(Elapse((NAME,)))
+    assert household.secret.candidate is not None
+    household.finish()
+    assert household.secret.current.value != SecretValue.from_text("old")
+
+
 def test_the_unresolved_are_asked_every_five_minutes(tmp_path: Path) -> None:
     """Until the hook can tell; meanwhile nothing is written for an answer that says nothing."""
     hook = script(tmp_path / "hook", "#!/bin/sh\nexit 75\n")
@@ -310,8 +335,10 @@ def test_a_program_that_others_could_exchange_is_not_run(tmp_path: Path) -> None
 
 def test_check_tells_of_each_hook_that_could_not_be_run(tmp_path: Path) -> None:
     """With its place in the configuration; good ones aren't spoken of."""
-    good, found = script(tmp_path / "good", "#!/bin/sh\n"), Findings()
-    inspect_hooks((good, HookConfig("x", ("/nowhere/hook",))), found)
-    assert found.errors == [
-        "hooks[1].command: /nowhere/hook isn't there; install it, or mend the command"
-    ]
+    good = script(tmp_path / "good", "#!/bin/sh\n").command[0]
+    config = tmp_path / "config.toml"
+    hooks = (f"[[hooks]]\npattern='x'\ncommand=['{each}']\n" for each in (good, "/nowhere/hook"))
+    config.write_text("".join(hooks))
+    config.chmod(0o600)
+    found = [text for text in inspect(config, {}).errors if "hook" in text]
+    assert found == ["hooks[1].command: /nowhere/hook isn't there; install it, or mend the command"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.daemon_process import DaemonProcess
 from tests.e2e.evidence import assert_intact, entries_of
+from tests.e2e.tools import needs
 from tests.hooked_daemon import Watcher, give_hook, set_command, told, wait_for
 
 MakeDaemon = Callable[..., DaemonProcess]
@@ -298,3 +303,69 @@ def test_a_hook_inherits_nothing(make_daemon: MakeDaemon) -> None:
     }
     assert saw["argv"] == [str(program), "--option"]
     assert (saw["cwd"], saw["session"], saw["umask"]) == ("/", True, 0o077)
+
+
+class FarEnd(BaseHTTPRequestHandler):
+    """A program with an API that has its password set, and then may fall silent."""
+
+    password = OLD
+    answers = True
+
+    def do_GET(self) -> None:
+        """Log in."""
+        self._answer(is_in=self._is_in())
+
+    def do_POST(self) -> None:
+        """Set the password, if the login is right."""
+        new = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        is_in = self._is_in()
+        if is_in:
+            FarEnd.password = new
+        if self.answers:
+            self._answer(is_in=is_in)
+
+    def log_message(self, *_: object) -> None:
+        """Tell nobody."""
+
+    def _is_in(self) -> bool:
+        wanted = base64.b64encode(f"app:{self.password}".encode()).decode()
+        return bool(self.headers["Authorization"] == f"Basic {wanted}")
+
+    def _answer(self, *, is_in: bool) -> None:
+        self.send_response(200 if is_in else 401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where that program listens."""
+    FarEnd.password, FarEnd.answers = OLD, True
+    with ThreadingHTTPServer(("127.0.0.1", 0), FarEnd) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@needs("jq", "curl")
+def test_the_hook_of_the_page_works(one: DaemonProcess, address: str) -> None:
+    """It rotates, changes nothing where the far end has another password, and can be asked."""
+    page = (Path(__file__).parents[2] / "docs/rotation.md").read_text()
+    (text,) = re.findall(r"^```sh\n(#!.*?)^```$", page, re.M | re.S)
+    program = one.directory / "hook"
+    program.write_text(text.replace("127.0.0.1:9000", address))
+    program.chmod(0o755)
+    set_command(one, [str(program)])
+    watcher = started(one)
+    watcher.rotate(NAME)
+    assert watcher.value(NAME) == FarEnd.password != OLD
+    FarEnd.answers = False
+    watcher.rotate(NAME)
+    assert watcher.value(NAME) == FarEnd.password
+    FarEnd.password = "set by somebody else"
+    watcher.rotate(NAME)
+    assert [entry["note"] for entry in entries_of(one, op="settle")] == [
+        "confirm: hook: exit status 0",
+        "confirm: asked the hook (exit status 75): exit status 0",
+        "drop: hook: exit status 69",
+    ]

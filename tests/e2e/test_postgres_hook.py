@@ -182,9 +182,10 @@ def test_every_password_arrives_and_none_is_in_the_servers_log(postgres: Postgre
         assert ask(postgres, new=password, old=before) == (0, {})
         assert postgres.takes(password), password
         assert not postgres.takes(before), password
-        assert ask(postgres, action="verify", new=password, old=before) == (0, {"live": "new"})
-        assert ask(postgres, action="verify", new=before, old=password) == (0, {"live": "previous"})
         before = password
+    new, old = PASSWORDS[-1], PASSWORDS[-2]
+    assert ask(postgres, action="verify", new=new, old=old) == (0, {"live": "new"})
+    assert ask(postgres, action="verify", new=old, old=new) == (0, {"live": "previous"})
     logged = postgres.log.read_text()
     assert logged.count('ALTER ROLE "app" PASSWORD \'SCRAM-SHA-256$4096:') == len(PASSWORDS)
     for password in PASSWORDS:
@@ -228,11 +229,26 @@ def test_a_server_that_asks_no_password_can_not_tell_which_is_live(postgres: Pos
     assert ask(postgres, action="verify", old="wrong") == (75, {"reason": "denied"})
 
 
-def test_what_is_no_question_of_the_daemon_is_answered_with_a_hint(postgres: Postgres) -> None:
+def test_what_is_no_question_of_the_daemon_is_answered_with_a_hint() -> None:
     """A person who tries the program is told what it is."""
     done = subprocess.run(HOOK, input="", capture_output=True, text=True, check=False)
     assert done.returncode == 69
     assert "this is a hook" in done.stderr
+
+
+def test_without_its_driver_it_changes_nothing() -> None:
+    """It says which extra brings it."""
+    asked = dict.fromkeys(("name", "kid", "previous_kid", "value", "previous_value"), "x")
+    python, option, text = HOOK
+    done = subprocess.run(
+        [python, option, f"import sys; sys.modules['psycopg'] = None; {text}"],
+        input=json.dumps(asked | {"action": "rotate"}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (69, '{"reason":"misconfigured"}\n')
+    assert "pip install 'jarvis-secretsd[postgres]'" in done.stderr
 
 
 def test_a_rotated_password_is_the_databases(make_daemon: MakeDaemon, postgres: Postgres) -> None:
