@@ -23,10 +23,13 @@ def check_wished(claims: Mapping[str, Any]) -> None:
         raise InvalidRequest(fault)
 
 
-def check_hold(claims: Mapping[str, Any], *, issuer: str, audience: str | None, now: float) -> None:
+def check_hold(
+    claims: Mapping[str, Any], *, issuer: str, audience: str | None, now: float, latest: float
+) -> None:
     """Do these hold now (seconds since 1970), for this audience? Raises InvalidToken.
 
-    No leeway is given: who signs here and who verifies here look at the same clock.
+    No leeway is given: who signs here and who verifies here look at the same clock. `latest` is
+    what that says where it has just jumped ahead: such a jump ends no token and delays none.
     """
     if fault := _fault(claims):
         raise InvalidToken(fault)
@@ -34,7 +37,7 @@ def check_hold(claims: Mapping[str, Any], *, issuer: str, audience: str | None, 
         raise InvalidToken("it has no end (exp)")
     if claims["exp"] <= now:
         raise InvalidToken("it has expired (exp)")
-    if claims.get("nbf", now) > now:
+    if claims.get("nbf", latest) > latest:
         raise InvalidToken("it isn't valid yet (nbf)")
     if claims.get("iss") != issuer:
         raise InvalidToken("it was issued by somebody else (iss)")

@@ -92,7 +92,7 @@ class JwtIssuer:
         check_wished(operation.claims)
         secret = live(setting.vault, name)
         kid, seed = secret.current.kid, _seed_to_sign(secret)
-        issued_at = int(setting.settled.timestamp())
+        issued_at = int(setting.now.timestamp())  # the clock that others verify by
         ends_at = issued_at + self._lifetime(secret, operation.ttl, setting)
         if operation.claims.get("nbf", 0) >= ends_at:
             raise InvalidRequest("nbf is past the token's end, so it would never be valid")
@@ -126,6 +126,7 @@ class JwtIssuer:
             issuer=operation.issuer or self._rules.issuer,
             audience=operation.audience,
             now=now.timestamp(),
+            latest=setting.now.timestamp(),
         )
         return Done(JwtVerified(claims, jws.kid), kid=jws.kid)
 
@@ -158,9 +159,8 @@ class JwtIssuer:
 
     def _lifetime(self, secret: Secret, wished: int | None, setting: Setting) -> int:
         """Seconds for which the token is good. Raises InvalidRequest, Conflict."""
-        rotated_at = min(setting.now, setting.settled)
-        key_ends = setting.rules.grace_ends(secret.care, rotated_at) or NEVER
-        grace = int((key_ends - setting.settled).total_seconds())
+        key_ends = setting.rules.grace_ends(secret.care, setting.now) or NEVER
+        grace = int((key_ends - setting.now).total_seconds())
         if grace < 1:
             raise Conflict(
                 f"{secret.name} has no grace, so a token would end with the key's next rotation; "
