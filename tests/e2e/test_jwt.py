@@ -26,7 +26,7 @@ from jarvis_secretsd import messages as m
 from jarvis_secretsd.client import InvalidToken, SecretsClient, SecretsClientError
 from jarvis_secretsd.values import Kid, SecretName, State
 from tests.daemon_process import DaemonProcess
-from tests.e2e.tools import needs
+from tests.e2e.tools import FAKETIME, needs
 
 # joserfc takes EdDSA, and says at each use that RFC 9864 has another name for it
 pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
@@ -39,14 +39,6 @@ KEY = SecretName("jwt_signing_key")
 JWKS = "/.well-known/jwks.json"
 FAR = 4_000_000_000
 """Seconds since 1970: a century from now."""
-
-FAKETIME = {
-    "LD_PRELOAD": next(map(str, Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), ""),
-    "FAKETIME_TIMESTAMP_FILE": "faketime",
-    "FAKETIME_NO_CACHE": "1",
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-}
-"""faketime(1): the wall clock is what a file in the daemon's directory says."""
 
 
 @pytest.fixture
