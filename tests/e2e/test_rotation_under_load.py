@@ -18,7 +18,7 @@ import pytest
 
 from jarvis_secretsd.client import SecretsClient
 from jarvis_secretsd.messages import Rotate, Rotated
-from jarvis_secretsd.values import SecretName
+from jarvis_secretsd.values import Kind, SecretName
 from tests.daemon_process import DaemonProcess
 from tests.docs.clients_page import environment
 from tests.e2e.test_postgres_hook import HOOK, SERVER, Postgres
@@ -55,7 +55,7 @@ def served(daemon: DaemonProcess, postgres: Postgres) -> Iterator[str]:
     daemon.restart()
     with SecretsClient(str(daemon.socket_path), client_id="admin") as admin:
         admin.put(PASSWORD, "the-first")
-        admin.put(KEY, kind="jwt_signing_key")
+        admin.put(KEY, kind=Kind.JWT_SIGNING_KEY)
     backend = subprocess.Popen(
         [
             sys.executable,
