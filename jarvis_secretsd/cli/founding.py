@@ -31,7 +31,7 @@ def init(user: str | None, state: Path | None, socket: Path | None, tcp: str) ->
     """Write a configuration and a policy whose admin is you, also under sudo.
 
     As root everything is made for the whole host, below /etc, /var/lib and /run; as another user in
-    your own directories. Nothing that is there is overwritten.
+    your own directories, with --config. Nothing that is there is overwritten.
     """
     admin = _person(os.environ)
     wishes = Wishes(
@@ -105,12 +105,14 @@ def _tell(made: Plan, wishes: Wishes) -> None:
     """What was made, and what to do next."""
     other = wishes.config != DEFAULT_CONFIG
     command = "jarvis-secretsd" + (f" --config {shlex.quote(str(wishes.config))}" if other else "")
-    own = wishes.daemon.uid == os.geteuid()
+    own = wishes.daemon.uid == wishes.admin.uid
     show("made:", *(f"  {piece}" for piece in made.pieces))
     show("next (the first start makes vault and keys, and shows a recovery code):")
     show_typed(f"{command} check", command if own else f"sudo -u {wishes.daemon.name} {command}")
     show("then, for each program:")
     show_typed(f"export JARVIS_SECRETS_SOCKET={shlex.quote(str(wishes.socket))}")
+    show(f"and for {wishes.admin.name}, its admin:")
+    show_typed("export JARVIS_CLIENT_ID=admin")
     if wishes.socket.is_relative_to("/run") and os.geteuid() == ROOT:
         show(
             f"note: /run is empty after a restart of the host; {wishes.socket.parent} is made "

@@ -24,7 +24,7 @@ class VaultLock:
             os.close(self._descriptor)
             raise AlreadyRunning(
                 f"{path} is locked: a daemon or another command works on this vault. "
-                "Stop it first (`systemctl stop jarvis-secretsd`)"
+                "Stop it first (Ctrl-C where it runs, or `systemctl stop jarvis-secretsd`)"
             ) from None
 
     def release(self) -> None:

@@ -73,6 +73,7 @@ def test_it_says_what_it_made_and_what_comes_next(house: Household) -> None:
     assert f"\n  jarvis-secretsd --config {house.config_path} check\n" in out
     assert f"\n  jarvis-secretsd --config {house.config_path}\n" in out
     assert f"\n  export JARVIS_SECRETS_SOCKET={house.socket}\n" in out
+    assert "\n  export JARVIS_CLIENT_ID=admin\n" in out
 
 
 def test_config_is_taken_on_either_side(house: Household) -> None:
@@ -192,6 +193,7 @@ def test_under_sudo_the_admin_is_the_person(
     monkeypatch.setenv("SUDO_UID", str(PERSON_UID))
     monkeypatch.setenv("SUDO_USER", "root")
     ended = house.init()
+    assert b"sudo -u" not in ended.out, "the person starts it in a shell of their own"
     assert admin_of(house).uids == {PERSON_UID}
     assert "root container" not in ended.err
     assert mode_of(house.config_path) == f"0:{PERSON_UID} 0640"

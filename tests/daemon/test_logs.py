@@ -202,16 +202,18 @@ def test_a_long_field_is_cut() -> None:
 @pytest.mark.parametrize(
     ("stream", "environ", "coloured"),
     [
-        (Terminal(), {}, True),
-        (Terminal(), {"NO_COLOR": "1"}, False),
-        (Terminal(), {"NO_COLOR": ""}, True),
-        (io.StringIO(), {}, False),
+        (Terminal(), {"TERM": "xterm"}, True),
+        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "xterm", "NO_COLOR": ""}, True),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (Terminal(), {}, False),
+        (io.StringIO(), {"TERM": "xterm"}, False),
     ],
 )
 def test_only_a_terminal_gets_colours(
     stream: io.StringIO, environ: dict[str, str], coloured: bool
 ) -> None:
-    """A file, a pipe and NO_COLOR (https://no-color.org) get plain text."""
+    """A file, a pipe, a dumb terminal and NO_COLOR (https://no-color.org) get plain text."""
     assert ("\x1b[" in logged("x", stream=stream, environ=environ)) is coloured
 
 
