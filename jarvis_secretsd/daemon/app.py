@@ -152,8 +152,8 @@ def jwt_rules(config: Config) -> JwtRules:
     return JwtRules(config.jwt.issuer, config.jwt.ttl_secs, config.jwt.max_ttl_secs)
 
 
-RESERVED_DESCRIPTORS = 32
-"""For vault, log, their new files, listeners and the selector: a full house still commits."""
+RESERVED_DESCRIPTORS = 64
+"""For vault, log, their new files, listeners, selector and hooks: a full house still commits."""
 
 
 class Daemon:
@@ -207,6 +207,7 @@ class Daemon:
             max_connections_per_uid=self._config.limits.max_connections_per_uid,
             idle_secs=float(self._config.limits.idle_secs),
             request_secs=float(self._config.limits.request_secs),
+            heartbeat_secs=float(self._config.limits.heartbeat_secs),
         )
         self._loop = Loop(
             self._service,
@@ -271,6 +272,7 @@ class Daemon:
                 connections=self._loop.connection_counts if self._loop else {},
                 refused=self._service.refusals.totals,
                 turned_away=self._loop.turned_away if self._loop else 0,
+                watchers=self._loop.watcher_count if self._loop else 0,
             )
         )
 

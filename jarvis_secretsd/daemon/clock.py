@@ -1,4 +1,4 @@
-"""The time: the wall clock that never goes back, and a steadier one that decides what is over."""
+"""The time: the wall clock, and a steadier one that decides what is over."""
 
 from __future__ import annotations
 
@@ -50,9 +50,13 @@ class Clock:
         self._jump: tuple[timedelta, datetime] | None = None
 
     def now(self) -> datetime:
-        """The wall clock in UTC; one that was set back goes on where it was."""
-        self._highest = max(self._highest, self._wall(), self.settled())
-        return self._highest
+        """The wall clock in UTC; one that was set back goes on where it was.
+
+        A jump that hasn't lasted yet is followed only while it is there: what is dated by it is
+        dated as others date it, and what comes after it isn't.
+        """
+        self._highest = max(self._highest, self.settled())
+        return max(self._highest, self._wall())
 
     def settled(self) -> datetime:
         """The time that decides what is over: it never goes back, and jumps only when sure."""

@@ -119,16 +119,16 @@ class Compactor:
         note = f"the head before was {self._state.vault_file.head.head}"
         event = Event(op="vault_compacted", outcome=Outcome.RECORDED, note=note)
         ended_meanwhile = self._state.vault.dead_since
-        conclude(
+        entry = conclude(
             self._state,
             self._paths,
-            self._clock.now(),
             event,
             work.rewriting,
             settled=self._clock.settled(),
             dead_since=ended_meanwhile,
         )
         self._work = None
+        self._ledger.log(self._clock.now(), entry)
         log.info("vault compacted", through=work.records)
 
     def _give_up(self) -> None:

@@ -41,6 +41,9 @@ Glob = Annotated[
 Days = Annotated[int, Meta(ge=1, le=MAX_DAYS, description=f"whole days from 1 to {MAX_DAYS}")]
 GraceDays = Annotated[int, Meta(ge=0, le=MAX_DAYS, description=f"whole days from 0 to {MAX_DAYS}")]
 Secs = Annotated[int, Meta(ge=1, le=MAX_SECS, description=f"whole seconds from 1 to {MAX_SECS}")]
+BeatSecs = Annotated[int, Meta(ge=1, le=30, description="whole seconds from 1 to 30")]
+"""Who watches takes a connection that is silent for a minute for a dead one."""
+
 TokenSecs = Annotated[
     int,
     Meta(ge=1, le=366 * MAX_SECS, description=f"whole seconds from 1 to {366 * MAX_SECS}"),
@@ -175,11 +178,15 @@ class JwtConfig(Section, frozen=True):
 
 
 class LimitsConfig(Section, frozen=True):
-    """What one user may take, and how long a connection may keep us waiting."""
+    """What one user may take, and how long a connection may keep us waiting.
+
+    A watcher hears something at least every `heartbeat_secs`.
+    """
 
     max_connections_per_uid: Count = 1024
     idle_secs: Secs = 300
     request_secs: Secs = 15
+    heartbeat_secs: BeatSecs = 15
     refusals_per_minute: Count = 60
 
 

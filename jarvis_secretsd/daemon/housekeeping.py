@@ -110,13 +110,13 @@ class Housekeeper:
             if self._sync_secs is not None:
                 self._sync_at = self._sync_at or monotonic + self._sync_secs
         self._hooks.tend()
+        self._compactor.work()
         self._see_to_trouble(turn, monotonic)
         if self._sync_at is not None and self._sync_at <= monotonic:
             self._sync_at = None
             self._ledger.sync_audit()
         if self._heads_at is not None and self._heads_at <= monotonic:
             self.write_heads()
-        self._compactor.work()
 
     def write_heads(self) -> None:
         """Keep where vault and log end. On a full disk the older heads stay, which are true too."""

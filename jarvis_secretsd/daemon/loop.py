@@ -23,6 +23,7 @@ from jarvis_secretsd.daemon.metrics import OK, Metrics
 from jarvis_secretsd.daemon.reception import Reception
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.timeouts import Timeouts
+from jarvis_secretsd.daemon.watchers import Watchers
 from jarvis_secretsd.domain.peer import Transport
 from jarvis_secretsd.domain.service import Service
 from jarvis_secretsd.domain.witness import Answer
@@ -44,6 +45,7 @@ class LoopLimits(Struct, frozen=True):
     max_connections_per_uid: int
     idle_secs: float
     request_secs: float
+    heartbeat_secs: float
 
 
 @runtime_checkable
@@ -108,6 +110,7 @@ class Loop:
         self._backlog: list[Connection] = []
         self._idle = Timeouts[Connection](limits.idle_secs)
         self._hurried = Timeouts[Connection](limits.request_secs)
+        self._watchers = Watchers(service, ledger, limits.heartbeat_secs)
         self._policy = service.policy
         self._is_stopping = False
 
@@ -120,6 +123,11 @@ class Loop:
     def turned_away(self) -> int:
         """Connections that were closed at once, since their uid has its share."""
         return self._reception.turned_away
+
+    @property
+    def watcher_count(self) -> int:
+        """Connections that are told of changes."""
+        return len(self._watchers)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is in flight. Raises SyncFailed."""
@@ -163,6 +171,8 @@ class Loop:
             self._metrics.audit_entries += len(turn.acts)
         for connection in served:
             self._settle(connection)
+        for connection in self._watchers.tell(turn, served, self._clock.monotonic()):
+            self._settle(connection)
         self._housekeeping.after_commit(turn)
         if self._policy is not self._service.policy:
             self._dismiss_strangers()
@@ -187,7 +197,7 @@ class Loop:
                 answer = self._service.handle(
                     request, peer, turn.vault, turn.now, os.urandom, turn.settled
                 )
-                turn.add(answer, connection)
+                turn.add(answer, self._watchers.recipient(answer.watching, connection))
                 reply = answer.reply
                 outcome = reply.code if isinstance(reply, Failure) else OK
                 self._metrics.request(request.operation.op, outcome, peer.transport)
@@ -205,7 +215,10 @@ class Loop:
             self._drop(connection)
             return
         now = self._clock.monotonic()
-        self._idle.restart(connection, now)
+        if connection.is_watching:
+            self._idle.cancel(connection)
+        else:
+            self._idle.restart(connection, now)
         if connection.is_hurried:
             self._hurried.start(connection, now)
         else:
@@ -245,6 +258,7 @@ class Loop:
             self._idle.next_at(),
             self._hurried.next_at(),
             self._reception.next_at(),
+            self._watchers.next_at(),
             self._housekeeping.next_at(),
         )
         due = min((moment for moment in moments if moment is not None), default=None)
@@ -289,4 +303,5 @@ class Loop:
         self._reception.release(connection)
         self._idle.cancel(connection)
         self._hurried.cancel(connection)
+        self._watchers.leave(connection)
         connection.close()

@@ -65,6 +65,7 @@ class Now(Struct, frozen=True):
     refused: Mapping[Refusal, int]
     turned_away: int
     unresolved: int = 0
+    watchers: int = 0
 
 
 class Metrics:
@@ -125,6 +126,7 @@ class Metrics:
         )
         yield _gauge("up", "1 if health says ok.", int(now.status == OK))
         yield _connections(now.connections)
+        yield _gauge("watchers", "Connections that are told of changes.", now.watchers)
         yield _build()
 
     def _request_family(self) -> Metric:

@@ -42,24 +42,26 @@ def rewrite(
     except BaseException:
         state.vault_file.give_up_rewrite(rewriting)
         raise
-    conclude(state, paths, now, event, rewriting, settled=state.time)
+    entry = conclude(state, paths, event, rewriting, settled=state.time)
+    state.audit.write(now, [entry], state.vault_file.head)
+    state.audit.sync()
+    write_heads(paths.heads_path, state.heads(state.time), state.vault_file.data_key)
 
 
 def conclude(
     state: State,
     paths: PathsConfig,
-    now: datetime,
     event: Event,
     rewriting: Rewriting,
     *,
     settled: datetime,
     dead_since: datetime | None = None,
-) -> None:
+) -> Event:
     """Put the new file, whose records are all there, in the vault's place, on record.
 
     `settled` is the time that the next start takes up, `dead_since` when the first value ended that
-    the new file holds all the same. Raises StorageFull and
-    StorageFailed, after which the old file stands; SyncFailed.
+    the new file holds all the same. What is returned is the entry that the log must have before any
+    other. Raises StorageFull and StorageFailed, after which the old file stands; SyncFailed.
     """
     vault_file = state.vault_file
     # The heads name the end that the new file's last record names: what lies before it is sealed
@@ -69,9 +71,7 @@ def conclude(
     last = (seq, encode_record(Record(rewritten, event)))
     vault_file.finish_rewrite(rewriting, last)
     state.vault.apply(seq, rewritten)
-    state.audit.write(now, [with_head(event, vault_file.head)], vault_file.head)
-    state.audit.sync()
-    write_heads(paths.heads_path, state.heads(settled), vault_file.data_key)
+    return with_head(event, vault_file.head)
 
 
 def _next_number(state: State) -> int:

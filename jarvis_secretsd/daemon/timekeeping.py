@@ -58,10 +58,11 @@ class Timekeeper:
             return
         names = self._schedule.take(turn.settled, MAX_NAMES_A_TURN)
         if names:
-            request = Request(Elapse(names, frozenset(self._schedule.due)))
-            answer = self._service.handle(
-                request, INTERNAL, turn.vault, turn.now, os.urandom, turn.settled
-            )
+            schedule = self._schedule
+            told = frozenset(name for name in names if name in schedule.due)
+            deferred = frozenset(each for each in names if schedule.is_deferred(each, turn.settled))
+            request, now = Request(Elapse(names, told, deferred)), turn.settled
+            answer = self._service.handle(request, INTERNAL, turn.vault, now, os.urandom)
             turn.add(answer, _Elapsing(self, names, turn.settled))
 
     def plan(self, changes: Iterable[AnyChange]) -> None:
@@ -79,8 +80,10 @@ class Timekeeper:
 
     def take_in(self, reply: Reply, names: Iterable[SecretName], asked_at: datetime) -> None:
         """What came of a request of ours: what didn't move on is tried again later."""
-        told = reply.due if isinstance(reply, Elapsed) else ()
-        for name in told:
+        came = reply if isinstance(reply, Elapsed) else Elapsed()
+        for name in came.failed:
+            log.error("not rotated", name=name, remedy=f"jarvis-secrets rotate {name}, to see why")
+        for name in came.due:
             secret = self._ledger.vault.secret(name)
             if secret is not None:
                 self._schedule.tell(secret)
@@ -106,6 +109,9 @@ class Timekeeper:
                 self._schedule.tell(secret)
             else:
                 self._schedule.plan(secret)
+        if self.due:
+            remedy = "`jarvis-secrets list` shows which; rotate them"
+            log.warning("due for rotation", count=self.due, remedy=remedy)
 
 
 class _Elapsing:

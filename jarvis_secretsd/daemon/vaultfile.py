@@ -221,9 +221,13 @@ class VaultFile:
         self._before = None
 
     def give_up_rewrite(self, rewriting: Rewriting) -> None:
-        """Remove the new file; the vault is as if it had never been begun."""
-        self._rewriting = None
-        rewriting.give_up()
+        """Remove the new file; the vault is as if it had never been begun.
+
+        One that was given up already, or has taken the vault's place, is left alone.
+        """
+        if self._rewriting is rewriting:
+            self._rewriting = None
+            rewriting.give_up()
 
     def rewrite(
         self,

@@ -72,7 +72,8 @@ class VersionPending(Change, frozen=True, tag="pending", omit_defaults=True):
 class Stepped(Change, frozen=True, tag="step", omit_defaults=True):
     """A version took a step in its life.
 
-    `until` is the end of the grace of the version that it takes the place of, if it does.
+    `until` is the end of the grace of the version that it takes the place of, if it does; `revoked`
+    is that version if it has none.
     """
 
     name: SecretName
@@ -80,6 +81,7 @@ class Stepped(Change, frozen=True, tag="step", omit_defaults=True):
     step: Step
     at: datetime
     until: datetime | None = None
+    revoked: Kid | None = None
 
 
 class SecretDeleted(Change, frozen=True, tag="delete"):

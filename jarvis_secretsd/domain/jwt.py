@@ -159,7 +159,7 @@ class JwtIssuer:
 
     def _lifetime(self, secret: Secret, wished: int | None, setting: Setting) -> int:
         """Seconds for which the token is good. Raises InvalidRequest, Conflict."""
-        key_ends = setting.rules.grace_ends(secret.care, setting.now) or NEVER
+        key_ends = setting.rules.grace_ends(secret.care, setting.now, secret.care) or NEVER
         grace = int((key_ends - setting.now).total_seconds())
         if grace < 1:
             raise Conflict(

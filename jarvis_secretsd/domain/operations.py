@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -21,7 +22,7 @@ from jarvis_secretsd.domain.changes import (
     VersionPut,
 )
 from jarvis_secretsd.domain.generation import Fresh
-from jarvis_secretsd.domain.rotation import MAX_DAYS, RotationRules, is_over
+from jarvis_secretsd.domain.rotation import MAX_DAYS, RotationRules, is_over, state_of
 from jarvis_secretsd.domain.secret import Secret, Version
 from jarvis_secretsd.domain.vault import Vault
 from jarvis_secretsd.errors import Conflict, InvalidRequest, NotFound, TooLarge
@@ -48,6 +49,8 @@ from jarvis_secretsd.values import (
     SecretValue,
     State,
 )
+
+Wish = TypeVar("Wish")
 
 
 class Done(Struct, frozen=True):
@@ -98,9 +101,11 @@ def put(operation: Put, setting: Setting, *, may_read: bool) -> Done:
     _check_expected(operation, secret)
     if secret is not None:
         check_settled(secret)
-    care = _wished_care(operation, setting.rules)
+    care = _wished_care(operation, secret, setting.rules)
+    generation.check(Generate(care.kind, care.length, care.alphabet))
     if operation.value is None:
-        return new_version(operation.name, care, _generated(operation, setting.fresh), setting)
+        value = _generated(operation, care, setting.fresh)
+        return new_version(operation.name, care, value, setting)
     value = _supplied(operation)
     unchanged = secret is not None and secret.current.value == value
     if secret and may_read and unchanged and _asks_nothing_new(operation, secret.care):
@@ -181,7 +186,8 @@ def check_settled(secret: Secret) -> None:
             f"nobody can tell which version of {secret.name} is live; "
             f"revoke {secret.current.kid} or {candidate.kid}, whichever the far end refuses"
         )
-    raise Conflict(f"version {candidate.number} of {secret.name} is pending; wait until it settles")
+    wait = "rotate it, to have that at once" if secret.waiting else "wait until it settles"
+    raise Conflict(f"version {candidate.number} of {secret.name} is pending; {wait}")
 
 
 def _check_expected(operation: Put, secret: Secret | None) -> None:
@@ -194,23 +200,32 @@ def _check_expected(operation: Put, secret: Secret | None) -> None:
         raise Conflict(f"the current version of {operation.name} isn't the one expected")
 
 
-def _wished_care(operation: Put, rules: RotationRules) -> Care:
+def _wished_care(operation: Put, before: Secret | None, rules: RotationRules) -> Care:
+    """How to keep it from now on: what isn't said stays, unless it becomes another kind."""
     for field, days in (
         ("rotation_days", operation.rotation_days),
         ("grace_days", operation.grace_days),
     ):
         if days is not None and not 0 <= days <= MAX_DAYS:
             raise InvalidRequest(f"{field} is {days}; it can be 0 to {MAX_DAYS}")
-    care = rules.inferred_care(operation.name)
+    inferred = rules.inferred_care(operation.name)
+    kept = before.care if before is not None else inferred
+    kind = operation.kind or (inferred.kind if kept.inferred else kept.kind)
+    if kind is not kept.kind:
+        kept = Care(kind)
     return Care(
-        kind=operation.kind or care.kind,
-        inferred=operation.kind is None,
-        rotation_days=operation.rotation_days,
-        grace_days=operation.grace_days,
-        auto_rotate=operation.auto_rotate,
-        length=operation.length,
-        alphabet=operation.alphabet,
+        kind=kind,
+        inferred=kept.inferred and operation.kind is None,
+        rotation_days=_said(operation.rotation_days, kept.rotation_days),
+        grace_days=_said(operation.grace_days, kept.grace_days),
+        auto_rotate=_said(operation.auto_rotate, kept.auto_rotate),
+        length=_said(operation.length, kept.length),
+        alphabet=_said(operation.alphabet, kept.alphabet),
     )
+
+
+def _said(wish: Wish | None, kept: Wish | None) -> Wish | None:
+    return kept if wish is None else wish
 
 
 def _asks_nothing_new(operation: Put, care: Care) -> bool:
@@ -239,15 +254,14 @@ def _supplied(operation: Put) -> SecretValue:
     return SecretValue(data, is_text=operation.encoding is None)
 
 
-def _generated(operation: Put, fresh: Fresh) -> SecretValue:
+def _generated(operation: Put, care: Care, fresh: Fresh) -> SecretValue:
     if operation.kind is None:
         raise InvalidRequest("give a value, or a kind of which a value can be generated")
     if not generation.can_generate(operation.kind):
         raise InvalidRequest(f"a value of kind {operation.kind} can't be generated; give the value")
     if operation.encoding is not None:
         raise InvalidRequest("encoding says how the value is written, and there is no value")
-    wish = Generate(operation.kind, operation.length, operation.alphabet)
-    return generation.generate(wish, fresh)
+    return generation.generate(Generate(care.kind, care.length, care.alphabet), fresh)
 
 
 def new_version(name: SecretName, care: Care, value: SecretValue, setting: Setting) -> Done:
@@ -255,7 +269,7 @@ def new_version(name: SecretName, care: Care, value: SecretValue, setting: Setti
     rules, now = setting.rules, setting.now
     before = setting.vault.secret(name)
     number = before.number + 1 if before is not None else 1
-    was_live = before is not None and before.is_live
+    replaced = before if before is not None and before.is_live else None
     put = VersionPut(
         name=name,
         kid=generation.new_kid(setting.fresh),
@@ -263,10 +277,10 @@ def new_version(name: SecretName, care: Care, value: SecretValue, setting: Setti
         value=value,
         care=care,
         at=now,
-        previous_until=rules.grace_ends(care, now) if was_live else None,
+        previous_until=rules.grace_ends(replaced.care, now, care) if replaced else None,
     )
     expires_at = rules.expires_at(care, Version(put.kid, number, value, now, seq=0))
-    kind = Stored if was_live else Created
+    kind = Stored if replaced else Created
     return Done(kind(name, put.kid, number, expires_at), put, kid=put.kid)
 
 
@@ -282,4 +296,5 @@ def _listed(secret: Secret, rules: RotationRules, now: datetime) -> Listed:
         expires_at=expires_at,
         is_expired=expires_at <= now,
         state=State.CURRENT if candidate is None else candidate.state,
+        in_grace=sum(state_of(secret, each, now) is State.GRACE for each in secret.versions),
     )

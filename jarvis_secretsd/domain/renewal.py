@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -39,6 +40,9 @@ from jarvis_secretsd.messages import (
 )
 from jarvis_secretsd.values import NEVER, Kid, SecretName, SecretValue, State
 
+MAX_ENDED_AT_ONCE = 100
+"""Versions of a name that end in one turn: each is a record, and who comes next waits for all."""
+
 
 def rotate(
     name: SecretName, wish: Generate | None, setting: Setting, *, by_clock: bool = False
@@ -46,9 +50,12 @@ def rotate(
     """A new generated version of the secret's kind, or of the kind that is wished for.
 
     It is pending where a hook changes the far end first, and where it is a signing key that the
-    clock made. Raises NotFound, and Conflict for what is issued elsewhere.
+    clock made; one that waits for its time is in force at once when somebody asks. Raises NotFound,
+    and Conflict for what is issued elsewhere.
     """
     secret = live(setting.vault, name)
+    if wish is None and (waiting := secret.waiting) is not None:
+        return _in_force(secret, waiting, setting)
     check_settled(secret)
     care = secret.care
     wished = wish or Generate(care.kind, care.length, care.alphabet)
@@ -58,8 +65,28 @@ def rotate(
     return _renewed(secret, care, value, setting, by_clock=by_clock)
 
 
+def due(
+    setting: Setting, may_rotate: Callable[[SecretName], bool], limit: int
+) -> tuple[SecretName, ...]:
+    """What is due, may be rotated by the clock, and by who asks; so many at the most."""
+    rules = setting.rules
+    names = (
+        name
+        for name in setting.vault.names()
+        if (secret := setting.vault.live(name)) is not None
+        and secret.candidate is None
+        and rules.is_due(secret, setting.settled)
+        and rules.clock_may_rotate(secret)
+        and may_rotate(name)
+    )
+    return tuple(islice(names, limit))
+
+
 def summed_up(answers: Mapping[SecretName, Answer]) -> Answer:
-    """One answer for several names: what was rotated, what is pending, and which failed."""
+    """One answer for several names: what was rotated, what is pending, and which failed.
+
+    That of a single name which failed is its failure.
+    """
     acts = tuple(act for answer in answers.values() for act in answer.acts)
     replies = {name: answer.reply for name, answer in answers.items()}
     failed = {name: reply for name, reply in replies.items() if isinstance(reply, Failure)}
@@ -67,7 +94,7 @@ def summed_up(answers: Mapping[SecretName, Answer]) -> Answer:
         name for name, reply in replies.items() if isinstance(reply, Stored) and reply.pending
     )
     rotated = tuple(name for name in replies if name not in failed and name not in pending)
-    if failed and not (rotated or pending):
+    if failed and len(replies) == 1:
         return Answer(next(iter(failed.values())), acts)
     told = {str(name): FailureInfo(reply.code, reply.message) for name, reply in failed.items()}
     return Answer(Rotated(rotated, len(rotated), pending, told), acts)
@@ -106,7 +133,7 @@ def revoke(operation: Revoke, setting: Setting) -> Done:
     if version.state is State.CURRENT:
         if candidate is None or candidate.state is not State.UNRESOLVED:
             raise Conflict(f"{version.kid} is current; rotate {secret.name} first, then revoke it")
-        over = Stepped(secret.name, candidate.kid, Step.CONFIRM, setting.now, setting.now)
+        over = Stepped(secret.name, candidate.kid, Step.CONFIRM, setting.now, revoked=version.kid)
         return Done(Revoked(secret.name, version.kid, candidate.kid), over, version.kid)
     revoked = Revoked(secret.name, version.kid, secret.current.kid)
     return Done(revoked, _step(secret, version, Step.REVOKE, setting), version.kid)
@@ -139,14 +166,22 @@ def elapse(name: SecretName, setting: Setting) -> Iterator[Done]:
             spent = NameSpent(name, secret.number, now)
             yield Done(nothing, spent, note="its deletion is past recall")
         return
-    for version in secret.versions:
-        if is_over(secret, version, now):
-            ended = _step(secret, version, Step.END, setting)
-            yield Done(nothing, ended, version.kid, note="its grace has ended")
-    candidate = secret.candidate
-    if candidate is not None and candidate.until is not None and candidate.until <= now:
-        confirmed = _step(secret, candidate, Step.CONFIRM, setting)
-        yield Done(nothing, confirmed, candidate.kid, note="in force")
+    over = (version for version in secret.versions if is_over(secret, version, now))
+    for version in islice(over, MAX_ENDED_AT_ONCE):
+        ended = _step(secret, version, Step.END, setting)
+        yield Done(nothing, ended, version.kid, note="its grace has ended")
+    waiting = secret.waiting
+    if waiting is not None and waiting.until is not None and waiting.until <= now:
+        yield replace(_in_force(secret, waiting, setting), result=nothing)
+
+
+def _in_force(secret: Secret, waiting: Version, setting: Setting) -> Done:
+    """What has waited for its time becomes current."""
+    care = waiting.next_care or secret.care
+    expires_at = setting.rules.expires_at(care, waiting)
+    stored = Stored(secret.name, waiting.kid, waiting.number, expires_at)
+    confirmed = _step(secret, waiting, Step.CONFIRM, setting)
+    return Done(stored, confirmed, waiting.kid, note="in force")
 
 
 def _to_return_to(secret: Secret, kid: Kid | None, setting: Setting) -> Version:
@@ -164,8 +199,8 @@ def _to_return_to(secret: Secret, kid: Kid | None, setting: Setting) -> Version:
 
 def _step(secret: Secret, version: Version, step: Step, setting: Setting) -> Stepped:
     takes_over = step in (Step.CONFIRM, Step.REINSTATE)
-    care = version.next_care or secret.care
-    until = setting.rules.grace_ends(care, setting.now) if takes_over else None
+    next_care = version.next_care or secret.care
+    until = setting.rules.grace_ends(secret.care, setting.now, next_care) if takes_over else None
     return Stepped(secret.name, version.kid, step, setting.now, until)
 
 
@@ -190,7 +225,7 @@ def _renewed(
 
 
 def _described(secret: Secret, version: Version, setting: Setting, reads: Reads) -> VersionInfo:
-    read = reads.last(version.kid)
+    read = reads.last(secret.name, version.kid)
     return VersionInfo(
         version.kid,
         version.number,

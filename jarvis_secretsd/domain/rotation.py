@@ -60,12 +60,15 @@ class RotationRules(Struct, frozen=True):
         days = self.rotation_days if care.rotation_days is None else care.rotation_days
         return _after(version.created_at, days)
 
-    def grace_ends(self, care: Care, now: datetime) -> datetime | None:
+    def grace_ends(self, care: Care, now: datetime, next_care: Care) -> datetime | None:
         """When a version that is superseded now is over; None: time doesn't end it.
 
-        Data encrypted under an old key is still out there.
+        It is kept by `care`, what takes its place by `next_care`. Data encrypted under an old key
+        is still out there, whatever kind comes after it.
         """
-        return None if care.kind is Kind.ENCRYPTION_KEY else self.deletion_ends(care, now)
+        if Kind.ENCRYPTION_KEY in (care.kind, next_care.kind):
+            return None
+        return self.deletion_ends(next_care, now)
 
     def deletion_ends(self, care: Care, now: datetime) -> datetime:
         """When a secret that is deleted now can be restored no more."""
@@ -80,8 +83,12 @@ class RotationRules(Struct, frozen=True):
         return any(pattern.matches(name) for pattern in self.hooked)
 
     def clock_may_rotate(self, secret: Secret) -> bool:
-        """Nobody is hurt when the clock rotates it: it asked for that, or its users follow."""
-        if secret.care.kind in (Kind.STATIC, Kind.EXTERNAL):
+        """Nobody is hurt when the clock rotates it: it asked for that, or its users follow.
+
+        What was rolled back is left to people while there is a way forward again: a new version
+        did harm.
+        """
+        if secret.care.kind in (Kind.STATIC, Kind.EXTERNAL) or _is_rolled_back(secret):
             return False
         if secret.care.auto_rotate is not None:
             return secret.care.auto_rotate
@@ -124,6 +131,11 @@ def grace_end(secret: Secret, version: Version) -> datetime | None:
     if version.state is not State.GRACE or secret.care.kind is Kind.ENCRYPTION_KEY:
         return None
     return version.until
+
+
+def _is_rolled_back(secret: Secret) -> bool:
+    """A version that is newer than the current one is in grace."""
+    return bool(secret.versions) and secret.versions[-1].state is State.GRACE
 
 
 def _after(moment: datetime, days: int) -> datetime:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from jarvis_secretsd.domain.rotation import RotationRules, grace_end
 from jarvis_secretsd.domain.secret import Secret
 from jarvis_secretsd.values import NEVER, Kid, SecretName, State
+
+MAX_STALE_SHARE = 4
+"""Deadlines that are kept for each secret before those that no longer hold are left out."""
 
 
 class Schedule:
@@ -37,12 +40,12 @@ class Schedule:
         if self.due.get(name) not in (None, secret.current.kid if secret.is_live else None):
             del self.due[name]
         when = min(self._deadlines(secret), default=NEVER)
-        when = max(when, self._deferred.get(name, when))
         if when == NEVER:
             self._next.pop(name, None)
         elif self._next.get(name) != when:
             self._next[name] = when
             heappush(self._heap, (when, name))
+            self._leave_out_stale()
 
     def tell(self, secret: Secret) -> None:
         """It was told that the secret is due; it isn't planned for that again."""
@@ -50,9 +53,14 @@ class Schedule:
         self.plan(secret)
 
     def defer(self, secret: Secret, until: datetime) -> None:
-        """What its deadline asked for failed: it is tried again, but not before then."""
+        """The clock doesn't rotate it before then: that has just failed."""
         self._deferred[secret.name] = until
         self.plan(secret)
+
+    def is_deferred(self, name: SecretName, now: datetime) -> bool:
+        """The clock doesn't rotate it yet."""
+        until = self._deferred.get(name)
+        return until is not None and now < until
 
     def is_late(self, name: SecretName, now: datetime) -> bool:
         """It is planned for a moment that has come already."""
@@ -76,6 +84,12 @@ class Schedule:
         while self._heap and self._next.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)
 
+    def _leave_out_stale(self) -> None:
+        """A secret that is changed again and again would leave a deadline behind each time."""
+        if len(self._heap) > MAX_STALE_SHARE * (len(self._next) + 1):
+            self._heap = [(when, name) for name, when in self._next.items()]
+            heapify(self._heap)
+
     def _deadlines(self, secret: Secret) -> Iterable[datetime]:
         if secret.deleted_until is not None:
             yield secret.deleted_until
@@ -90,4 +104,4 @@ class Schedule:
     def _rotation(self, secret: Secret) -> Iterable[datetime]:
         due_at = self._rules.expires_at(secret.care, secret.current)
         if self._rules.clock_may_rotate(secret) or secret.name not in self.due:
-            yield due_at
+            yield max(due_at, self._deferred.get(secret.name, due_at))

@@ -77,6 +77,13 @@ class Secret(Struct, frozen=True):
         """The version that is to become current, and isn't yet."""
         return next((each for each in self.versions if each.state in _CANDIDATES), None)
 
+    @property
+    def waiting(self) -> Version | None:
+        """The version that is to become current when its time comes."""
+        candidate = self.candidate
+        is_waiting = candidate is not None and candidate.state is State.PENDING and candidate.until
+        return candidate if is_waiting else None
+
     def version(self, kid: Kid) -> Version | None:
         """The version of this kid, whatever its state."""
         return next((version for version in self.versions if version.kid == kid), None)
@@ -143,7 +150,9 @@ def _with_step(before: Secret, stepped: Stepped, seq: int) -> Secret:
     next_care = None if state is State.CURRENT else version.next_care
     moved = replace(version, state=state, until=None, next_care=next_care)
     kept = (moved if each.kid == stepped.kid else each for each in versions)
-    left = tuple(each for each in kept if each.state is not State.EXPIRED)
+    left = tuple(
+        each for each in kept if each.state is not State.EXPIRED and each.kid != stepped.revoked
+    )
     return replace(before, care=care, versions=left, seq=seq)
 
 

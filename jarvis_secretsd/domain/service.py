@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from itertools import islice
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from jarvis_secretsd.domain import operations, renewal, tokens
+from jarvis_secretsd.domain import operations, renewal, tokens, watching
 from jarvis_secretsd.domain.advice import line_to_allow, line_to_be
 from jarvis_secretsd.domain.audit import Outcome
 from jarvis_secretsd.domain.generation import Fresh
@@ -22,12 +21,13 @@ from jarvis_secretsd.domain.host import Denial, Host
 from jarvis_secretsd.domain.identity import Peer, Transport, identify
 from jarvis_secretsd.domain.jwt import JwtIssuer
 from jarvis_secretsd.domain.operations import Done, Setting
-from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy, TokenRule
+from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy
 from jarvis_secretsd.domain.refusals import Refusal, Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.standing import standing_of, verdict_on
 from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.vault import Vault
+from jarvis_secretsd.domain.watching import Watching
 from jarvis_secretsd.domain.witness import (
     Act,
     Answer,
@@ -50,6 +50,7 @@ from jarvis_secretsd.messages import (
     Delete,
     Elapse,
     Elapsed,
+    Failure,
     Get,
     Health,
     Identity,
@@ -72,6 +73,7 @@ from jarvis_secretsd.messages import (
     TokenRevoke,
     VerifyJwt,
     Versions,
+    Watch,
     WhoAmI,
 )
 from jarvis_secretsd.values import ClientId, Permission, SecretName
@@ -142,7 +144,7 @@ class Service:
                     return Answer(self._jwt.published(vault, call.settled))
                 case WhoAmI():
                     return Answer(self._whoami(call))
-            client = DAEMON if peer is INTERNAL else self._who(call)
+            client = DAEMON if peer is INTERNAL else self.who(request, peer, vault, call.settled)
             return self._act(call, client)
         except SecretsError as error:
             return self._refuse(call, client, error)
@@ -155,16 +157,16 @@ class Service:
         """The summaries of refused requests that are due."""
         return tuple(Act(event) for event in self.refusals.summaries(now))
 
-    def _who(self, call: Call) -> Client:
-        request = call.request
-        token = call.vault.token(request.token.digest()) if request.token else None
+    def who(self, request: Request, peer: Peer, vault: Vault, now: datetime) -> Client:
+        """The client that asks this; `now` ends tokens. Raises ClientRequired, BadToken, Denied."""
+        token = vault.token(request.token.digest()) if request.token else None
         return identify(
             self.policy,
-            call.peer,
+            peer,
             request.client,
             token,
             presented=request.token is not None,
-            now=call.now,
+            now=now,
             claim_required=self._claim_required,
         )
 
@@ -205,6 +207,8 @@ class Service:
                 return do(Permission.DELETE, name, lambda: operations.delete(operation, setting))
             case Restore(name):
                 return do(Permission.DELETE, name, lambda: operations.restore(operation, setting))
+            case Watch():
+                return self._watch(call, client, operation)
             case SignJwt():
                 return self._sign(call, client, operation, setting)
             case VerifyJwt():
@@ -215,7 +219,7 @@ class Service:
             case Can():
                 return self._can(call, client, operation)
             case TokenCreate():
-                return do(ADMIN, None, lambda: self._token_create(operation, setting))
+                return do(ADMIN, None, lambda: tokens.create(operation, setting, self.policy))
             case TokenList():
                 return do(ADMIN, None, lambda: tokens.list_all(setting))
             case TokenRevoke():
@@ -236,11 +240,12 @@ class Service:
             raise Denied(rule=decision.rule, remedy=remedy)
         return decision
 
-    def _list(self, call: Call, client: Client, operation: List, setting: Setting) -> Answer:
-        def may_read(name: SecretName) -> bool:
-            return self.policy.decide(client, READ, name).allowed
+    def _may(self, client: Client, permission: Permission) -> Callable[[SecretName], bool]:
+        return lambda name: self.policy.decide(client, permission, name).allowed
 
+    def _list(self, call: Call, client: Client, operation: List, setting: Setting) -> Answer:
         decision = Decision(True, f"clients.{client.id}")
+        may_read = self._may(client, READ)
         return witnessed(
             call,
             client,
@@ -249,16 +254,24 @@ class Service:
             lambda: operations.listing(operation, setting, may_read),
         )
 
+    def _watch(self, call: Call, client: Client, operation: Watch) -> Answer:
+        decision, name = watching.decide(self.policy, client, operation)
+        if not decision.allowed:
+            remedy = line_to_allow(client, READ, name)
+            return self._refuse(call, client, Denied(rule=decision.rule, remedy=remedy), name)
+        answer = witnessed(call, client, decision, name, lambda: watching.begun(operation))
+        begun = Watching(call.request, call.peer, client, operation)
+        return replace(answer, watching=begun)
+
     def _get(self, operation: Get, client: Client, setting: Setting) -> Done:
         done = operations.get(operation, setting)
-        if done.kid is not None:
-            self.reads.note(done.kid, client.id, setting.now)
+        secret = setting.vault.live(operation.name)
+        if secret is not None and done.kid is not None:
+            self.reads.note(secret, done.kid, client.id, setting.now)
         return done
 
     def _sign(self, call: Call, client: Client, operation: SignJwt, setting: Setting) -> Answer:
-        def may_sign(name: SecretName) -> bool:
-            return self.policy.decide(client, Permission.SIGN, name).allowed
-
+        may_sign = self._may(client, Permission.SIGN)
         name = operation.key or self._jwt.default_key(call.vault, call.settled, may_sign)
         decision = self._allow(client, Permission.SIGN, name)
         return witnessed(
@@ -266,7 +279,9 @@ class Service:
         )
 
     def _rotate(self, call: Call, client: Client, operation: Rotate, setting: Setting) -> Answer:
-        names = tuple(dict.fromkeys(operation.names)) or self._due(call, client)
+        names = tuple(dict.fromkeys(operation.names)) or renewal.due(
+            setting, self._may(client, ROTATE), MAX_ROTATED_AT_ONCE
+        )
         if len(names) > MAX_ROTATED_AT_ONCE:
             raise InvalidRequest(f"at most {MAX_ROTATED_AT_ONCE} names are rotated at once")
         return renewal.summed_up(
@@ -302,6 +317,7 @@ class Service:
         """What the time has brought for each name; what people must see to is told."""
         acts: list[Act] = []
         due: list[SecretName] = []
+        failed: list[SecretName] = []
         for name in operation.names:
             for done in renewal.elapse(name, setting):
                 acts += done_so(call, client, CLOCK, name, done).acts
@@ -309,26 +325,18 @@ class Service:
             if secret is None or secret.candidate or not self.rules.is_due(secret, call.settled):
                 continue
             if self.rules.clock_may_rotate(secret):
+                if name in operation.deferred:
+                    continue
                 asked = replace(call, request=Request(rotate := Rotate((name,))))
                 answer = self._rotate_one(asked, client, name, rotate, setting, by_clock=True)
                 acts += answer.acts
+                if isinstance(answer.reply, Failure):
+                    failed.append(name)
             elif secret.name not in operation.told:
                 told = Done(Elapsed(), kid=secret.current.kid, note="due for rotation")
                 acts += done_so(call, client, CLOCK, name, told).acts
                 due.append(name)
-        return Answer(Elapsed(tuple(due)), tuple(acts))
-
-    def _due(self, call: Call, client: Client) -> tuple[SecretName, ...]:
-        """What is due, may be rotated by the clock, and by this client; a hundred at the most."""
-        due = (
-            name
-            for name in call.vault.names()
-            if (secret := call.vault.live(name)) is not None
-            and self.rules.is_due(secret, call.settled)
-            and self.rules.clock_may_rotate(secret)
-            and self.policy.decide(client, ROTATE, name).allowed
-        )
-        return tuple(islice(due, MAX_ROTATED_AT_ONCE))
+        return Answer(Elapsed(tuple(due), tuple(failed)), tuple(acts))
 
     def _can(self, call: Call, client: Client, operation: Can) -> Answer:
         decision = Decision(True, f"clients.{client.id}")
@@ -337,17 +345,6 @@ class Service:
         return witnessed(
             call, client, decision, operation.name, lambda: Done(verdict_on(self.policy, operation))
         )
-
-    def _token_create(self, operation: TokenCreate, setting: Setting) -> Done:
-        subject = self.policy.clients.get(operation.subject)
-        if subject is None:
-            raise InvalidRequest(f"the policy has no client {operation.subject}")
-        if subject.token is TokenRule.REFUSED:
-            raise InvalidRequest(
-                f"the policy takes no token for {subject.id}; add `token: required` "
-                "(beside the user) or `token: accepted` (instead of the user) to it"
-            )
-        return tokens.create(operation, setting)
 
     def _reload(self) -> Done:
         try:
@@ -359,7 +356,7 @@ class Service:
 
     def _whoami(self, call: Call) -> Identity:
         try:
-            client = self._who(call)
+            client = self.who(call.request, call.peer, call.vault, call.settled)
         except SecretsError:
             client = None
         return standing_of(self.policy, call.peer, client)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from jarvis_secretsd.domain.changes import TokenAdded, TokenEnded
 from jarvis_secretsd.domain.identity import Token
 from jarvis_secretsd.domain.operations import Done, Setting
+from jarvis_secretsd.domain.policy import Policy, TokenRule
 from jarvis_secretsd.domain.rotation import MAX_DAYS
 from jarvis_secretsd.errors import InvalidRequest, NotFound
 from jarvis_secretsd.messages import (
@@ -18,15 +19,16 @@ from jarvis_secretsd.messages import (
     TokenRevoke,
     TokenRevoked,
 )
-from jarvis_secretsd.values import BearerToken
+from jarvis_secretsd.values import BearerToken, ClientId
 
 TOKEN_BYTES = 32
 DEFAULT_TOKEN_TTL = timedelta(days=365)
 MAX_TOKEN_TTL = timedelta(days=MAX_DAYS)
 
 
-def create(operation: TokenCreate, setting: Setting) -> Done:
-    """A new token for a client. Raises InvalidRequest for a lifetime that can't be."""
+def create(operation: TokenCreate, setting: Setting, policy: Policy) -> Done:
+    """A new token for a client of the policy that takes one. Raises InvalidRequest."""
+    _check_subject(policy, operation.subject)
     ttl = DEFAULT_TOKEN_TTL
     if operation.ttl_secs is not None:
         if not 1 <= operation.ttl_secs <= MAX_TOKEN_TTL.total_seconds():
@@ -65,3 +67,14 @@ def revoke(operation: TokenRevoke, setting: Setting) -> Done:
             note = f"{token.token_id} of {token.client}"
             return Done(TokenRevoked(token.token_id), TokenEnded(token.digest), note=note)
     raise NotFound("no token with this id; token_list shows those that there are")
+
+
+def _check_subject(policy: Policy, subject: ClientId) -> None:
+    client = policy.clients.get(subject)
+    if client is None:
+        raise InvalidRequest(f"the policy has no client {subject}")
+    if client.token is TokenRule.REFUSED:
+        raise InvalidRequest(
+            f"the policy takes no token for {subject}; add `token: required` "
+            "(beside the user) or `token: accepted` (instead of the user) to it"
+        )

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from jarvis_secretsd.values import Kid
+from jarvis_secretsd.domain.secret import Secret
+from jarvis_secretsd.values import Kid, SecretName
 
 
 class Read(Struct, frozen=True):
@@ -17,20 +18,23 @@ class Read(Struct, frozen=True):
 
 
 class Reads:
-    """The last read of each version since this process serves. Forget what isn't kept any more."""
+    """The last read of each version since this process serves; never more than there are versions.
+
+    What isn't kept any more is forgotten.
+    """
 
     def __init__(self, since: datetime) -> None:
         self.since = since
-        self._last: dict[Kid, Read] = {}
+        self._last: dict[SecretName, dict[Kid, Read]] = {}
 
-    def note(self, kid: Kid, client: str, at: datetime) -> None:
-        """It was given to this client."""
-        self._last[kid] = Read(at, client)
+    def note(self, secret: Secret, kid: Kid, client: str, at: datetime) -> None:
+        """This version of the secret was given to this client."""
+        last = self._last.setdefault(secret.name, {})
+        last[kid] = Read(at, client)
+        if len(last) > len(secret.versions):
+            kept = (version.kid for version in secret.versions)
+            self._last[secret.name] = {kid: last[kid] for kid in kept if kid in last}
 
-    def last(self, kid: Kid) -> Read | None:
-        """Its last read, if there was one."""
-        return self._last.get(kid)
-
-    def forget(self, kid: Kid) -> None:
-        """The version is kept no more."""
-        self._last.pop(kid, None)
+    def last(self, name: SecretName, kid: Kid) -> Read | None:
+        """The last read of this version, if there was one."""
+        return self._last.get(name, {}).get(kid)

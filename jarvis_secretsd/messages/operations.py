@@ -132,6 +132,16 @@ class Restore(Operation, frozen=True, tag="restore"):
     name: SecretName
 
 
+class Watch(Operation, frozen=True, tag="watch"):
+    """Tell me when one of these secrets changes, or any that I may read (no names).
+
+    It begins with what is, or with what has changed since `after`, the `seq` of what was told last.
+    """
+
+    names: tuple[SecretName, ...] = ()
+    after: int | None = None
+
+
 class SignJwt(Operation, frozen=True, tag="sign_jwt"):
     """A token with these claims, good for `ttl` seconds, signed by the secret `key`.
 
@@ -220,11 +230,13 @@ class Settle(Operation, frozen=True, tag="settle"):
 class Elapse(Operation, frozen=True, tag="elapse"):
     """Do what the time has brought for these names: the daemon says this to itself.
 
-    `told` are those of which people know that they are due.
+    `told` are those of which people know that they are due, `deferred` those that the clock doesn't
+    rotate again so soon.
     """
 
     names: tuple[SecretName, ...]
     told: frozenset[SecretName] = frozenset()
+    deferred: frozenset[SecretName] = frozenset()
 
 
 AnyOperation = (
@@ -239,6 +251,7 @@ AnyOperation = (
     | Elapse
     | Delete
     | Restore
+    | Watch
     | SignJwt
     | VerifyJwt
     | Jwks

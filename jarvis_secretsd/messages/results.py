@@ -67,8 +67,8 @@ class Created(Stored, frozen=True):
     """The version that is current after a put that made the name (HTTP 201)."""
 
 
-class Listed(Struct, frozen=True):
-    """One secret in a list."""
+class Listed(Struct, frozen=True, omit_defaults=True):
+    """One secret in a list. `in_grace` older versions of it are still served by their kids."""
 
     name: SecretName
     kid: Kid
@@ -78,6 +78,7 @@ class Listed(Struct, frozen=True):
     expires_at: datetime
     is_expired: bool
     state: State
+    in_grace: int = 0
 
 
 class Listing(Result, frozen=True):
@@ -120,9 +121,11 @@ class Revoked(Result, frozen=True):
 
 
 class Elapsed(Result, frozen=True):
-    """The names that are due for rotation by a person, said for the first time."""
+    """The names that are due for rotation by a person, said for the first time; `failed` are those
+    that the clock couldn't rotate."""
 
     due: tuple[SecretName, ...] = ()
+    failed: tuple[SecretName, ...] = ()
 
 
 class FailureInfo(Struct, frozen=True):
@@ -146,6 +149,19 @@ class Deleted(Result, frozen=True):
 
     name: SecretName
     restorable_until: datetime
+
+
+class Told(Result, frozen=True):
+    """A watch's message: the current kid by name, None for a secret that isn't there (any more).
+
+    `more`: what the next ones tell belongs to it, up to one without. That has a `seq`, the vault's
+    sequence number, and is `whole` where what isn't named isn't there. An empty one is a heartbeat.
+    """
+
+    secrets: Mapping[SecretName, Kid | None] = {}
+    seq: int | None = None
+    whole: bool = False
+    more: bool = False
 
 
 class JwtSigned(Result, frozen=True):

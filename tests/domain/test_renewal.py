@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -146,10 +147,40 @@ def test_versions_says_who_still_uses_the_old_one(world: World) -> None:
     assert old.last_read < new.last_read
 
 
+def test_a_list_counts_the_versions_in_grace(world: World) -> None:
+    """Whichever one is current, until their graces have ended."""
+
+    def in_grace() -> int:
+        listing = world.ask(List())
+        assert isinstance(listing, Listing)
+        return listing.secrets[0].in_grace
+
+    assert in_grace() == 1
+    world.ask(Rollback(NAME))
+    assert in_grace() == 1
+    world.wait(14)
+    assert in_grace() == 0
+
+
 def test_a_refused_read_is_no_read(world: World) -> None:
     """Who was denied doesn't use it."""
     world.ask(Get(NAME), 1002, "worker")
     assert [each.last_reader for each in versions(world)] == [None, None]
+
+
+def test_no_more_reads_are_remembered_than_there_are_versions() -> None:
+    """A secret that is rotated for years fills no memory: who read what is gone is forgotten."""
+    world = World()
+    kids = []
+    for _ in range(50):
+        stored = world.ask(Put(NAME, kind=Kind.PASSWORD, grace_days=0))
+        assert isinstance(stored, Stored)
+        kids.append(stored.kid)
+        world.ask(Get(NAME))
+        elapse(world)
+    last = [world.service.reads.last(NAME, kid) for kid in kids]
+    assert last[-1] is not None
+    assert sum(each is not None for each in last) <= 2
 
 
 def test_a_version_is_over_when_its_grace_ends(world: World) -> None:
@@ -196,6 +227,45 @@ def test_an_encryption_key_outlives_its_grace_and_ends_when_it_is_revoked() -> N
     current = versions(world, name)[-1]
     assert world.ask(Revoke(name, old.kid)) == Revoked(name, old.kid, current.kid)
     assert states(world, name) == [State.CURRENT]
+
+
+@pytest.mark.parametrize("is_hooked", [False, True])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Put(NAME, "of another kind", kind=Kind.PASSWORD),
+        Put(NAME, "of the same kind, which isn't said"),
+        Rotate((NAME,), Generate(Kind.PASSWORD)),
+    ],
+)
+def test_an_encryption_key_outlives_what_takes_its_place(
+    operation: Put | Rotate, is_hooked: bool
+) -> None:
+    """Also something of another kind: what was encrypted under it stays encrypted."""
+    world = World(rules=HOOKED if is_hooked else RotationRules())
+    world.ask(Put(NAME, kind=Kind.ENCRYPTION_KEY))
+    (old,) = versions(world)
+    world.ask(operation)
+    if (newest := versions(world)[-1]).state is State.PENDING:
+        internal(world, Settle(NAME, newest.kid, "confirm"))
+    for _ in range(2):
+        world.ask(Put(NAME, "later", kind=Kind.PASSWORD))
+        world.wait(4000)
+        elapse(world)
+    assert len(value(world, old.kid)) == 44
+    world.ask(Revoke(NAME, old.kid))
+    assert value(world, old.kid) == "not_found"
+
+
+def test_an_encryption_key_that_the_far_end_refuses_can_be_revoked(hooked: World) -> None:
+    """It is current when its successor is unresolved, and is gone at once all the same."""
+    hooked.ask(Put(NAME, kind=Kind.ENCRYPTION_KEY))
+    rotated(hooked)
+    current, pending = versions(hooked)[-2:]
+    internal(hooked, Settle(NAME, pending.kid, "doubt"))
+    assert hooked.ask(Revoke(NAME, current.kid)) == Revoked(NAME, current.kid, pending.kid)
+    assert value(hooked, current.kid) == "not_found"
+    assert value(hooked) == value(hooked, pending.kid)
 
 
 def test_a_rollback_makes_the_previous_version_current_again(world: World) -> None:
@@ -331,6 +401,53 @@ def test_the_clock_publishes_a_signing_key_before_it_signs() -> None:
     assert first.kid not in [each.kid for each in versions(world, KEY)]
 
 
+def test_a_person_needs_not_wait_for_a_key_that_is_published() -> None:
+    """One that leaked is replaced at once, by the one that verifiers know already."""
+    world = World()
+    world.ask(Put(KEY, kind=Kind.JWT_SIGNING_KEY))
+    world.wait(91)
+    elapse(world, KEY)
+    leaked, published = versions(world, KEY)
+    assert "rotate it" in str(world.ask(Put(KEY, "x")))
+    assert world.ask(Rotate()) == Rotated((), 0, (), {})
+    assert code(world.ask(Rotate((KEY,), Generate(Kind.JWT_SIGNING_KEY)))) == "conflict"
+    assert rotated(world, KEY).rotated == (KEY,)
+    assert [each.state for each in versions(world, KEY)] == [State.GRACE, State.CURRENT]
+    assert versions(world, KEY)[-1].kid == published.kid
+    world.ask(Revoke(KEY, leaked.kid))
+    assert states(world, KEY) == [State.CURRENT]
+
+
+def test_thousands_of_versions_end_in_many_turns(world: World) -> None:
+    """Each is a record, and nobody is answered before all records of a turn are durable."""
+    for place in range(250):
+        world.ask(Put(NAME, f"{place}"))
+    world.wait(15)
+    counts = []
+    for _ in range(4):
+        before = len(world.acts)
+        elapse(world, told=frozenset({NAME}))
+        counts.append(len(world.acts) - before)
+    assert counts == [100, 100, 51, 0]
+    assert states(world) == [State.CURRENT]
+
+
+def test_all_that_falls_on_one_moment_happens() -> None:
+    """A grace ends, a new version is made, and another name's deletion is past recall."""
+    world, gone = World(), SecretName("gone")
+    world.ask(Put(NAME, "1", rotation_days=14, auto_rotate=True))
+    world.ask(Put(NAME, "2"))
+    world.ask(Put(gone, "x"))
+    world.ask(Delete(gone))
+    world.wait(14)
+    elapse(world, NAME, gone)
+    assert [each.version for each in versions(world)] == [2, 3]
+    assert value(world) not in ("1", "2")
+    spent = world.vault.secret(gone)
+    assert spent is not None
+    assert spent.versions == ()
+
+
 def test_the_clock_overwrites_no_password(world: World) -> None:
     """It is due, which is said once, and is served as before."""
     world.wait(120)
@@ -349,6 +466,45 @@ def test_the_clock_rotates_what_asked_for_it(world: World) -> None:
     world.wait(90)
     elapse(world, name)
     assert value(world, name=name) != "x"
+
+
+def test_the_clock_leaves_alone_what_was_rolled_back() -> None:
+    """A new version did harm: people see to it, until the way forward has ended with its grace."""
+    world = World()
+    world.ask(Put(NAME, "x", auto_rotate=True))
+    world.wait(90)
+    elapse(world)
+    world.ask(Rollback(NAME))
+    assert elapse(world).due == (NAME,)
+    assert world.ask(Rotate()) == Rotated((), 0, (), {})
+    assert value(world) == "x"
+    world.wait(14)
+    elapse(world)
+    elapse(world)
+    assert value(world) != "x"
+
+
+def test_what_a_put_does_not_say_stays_as_it_was() -> None:
+    """A new value of an external secret doesn't make it one that the clock may overwrite."""
+    world = World(rules=RotationRules(auto=(Pattern.of("*"),)))
+    world.ask(Put(NAME, "1", kind=Kind.EXTERNAL, rotation_days=30, grace_days=3))
+    world.ask(Put(NAME, "2"))
+    world.wait(30)
+    assert elapse(world).due == (NAME,)
+    assert [each.version for each in versions(world)] == [2]
+    assert value(world) == "2"
+
+
+def test_another_kind_is_kept_as_that_kind_is() -> None:
+    """The old kind's alphabet would fit no key; a length is kept for the value made now, too."""
+    world = World()
+    world.ask(Put(NAME, kind=Kind.PASSWORD, length=8, alphabet="0123456789", rotation_days=1))
+    world.ask(Put(NAME, kind=Kind.PASSWORD, rotation_days=2))
+    assert re.fullmatch(r"[0-9]{8}", value(world))
+    world.ask(Put(NAME, kind=Kind.JWT_SIGNING_KEY))
+    assert len(value(world)) == 44
+    world.wait(2)
+    assert elapse(world).due == ()
 
 
 def test_a_deletion_that_is_past_recall_leaves_only_the_number(world: World) -> None:
@@ -388,6 +544,18 @@ def test_an_external_secret_says_what_to_do_instead() -> None:
     assert "put the value that its issuer gave you" in reply.message
 
 
+def test_of_several_names_each_has_its_own_error(world: World) -> None:
+    """Also when all failed; one that was asked for alone is answered by its error."""
+    missing = SecretName("missing")
+    world.ask(Put(SecretName("theirs"), "x", kind=Kind.EXTERNAL))
+    failed = rotated(world, missing, SecretName("theirs")).failed
+    assert {name: each.code for name, each in failed.items()} == {
+        "missing": "not_found",
+        "theirs": "conflict",
+    }
+    assert code(world.ask(Rotate((missing, missing)))) == "not_found"
+
+
 @pytest.mark.parametrize("operation", [Elapse((NAME,)), Settle(NAME, Kid("0" * 16), "drop")])
 def test_what_the_daemon_asks_itself_nobody_else_does(operation: Elapse | Settle) -> None:
     """It has no place on the wire; a client that could say it would be refused."""
@@ -413,3 +581,40 @@ def test_a_schedule_names_only_what_is_due() -> None:
     assert schedule.take(world.now, 2) == ("s4", "s3")
     assert schedule.take(world.now, 10) == ("s2",)
     assert schedule.take(world.now, 10) == ()
+
+
+def planned(schedule: Schedule, world: World, name: SecretName = NAME) -> None:
+    """Plan it as it is now."""
+    secret = world.vault.secret(name)
+    assert secret is not None
+    schedule.plan(secret)
+
+
+def test_a_schedule_does_not_grow_with_the_changes_of_a_secret() -> None:
+    """A program that puts and deletes all day long leaves no deadline behind for each."""
+    world = World()
+    schedule = Schedule(world.service.rules)
+    for place in range(1000):
+        world.ask(Put(NAME, f"{place}"))
+        planned(schedule, world)
+        world.ask(Delete(NAME))
+        planned(schedule, world)
+        world.wait(1 / 1000)
+    assert len(schedule._heap) < 20
+    assert schedule.next_at is not None
+    assert (schedule.next_at - world.now).days == 13
+
+
+def test_a_rotation_that_failed_delays_no_end(world: World) -> None:
+    """The clock tries again in an hour; a grace that ends before is over in time."""
+    old = versions(world)[0]
+    schedule = Schedule(RotationRules(auto=(Pattern.of("*"),)))
+    secret = world.vault.secret(NAME)
+    assert (secret, old.until) != (None, None)
+    assert secret is not None
+    schedule.defer(secret, world.now + timedelta(days=200))
+    assert schedule.next_at == old.until
+    world.now = secret.current.created_at + timedelta(days=15)
+    elapse(world)
+    planned(schedule, world)
+    assert schedule.take(world.now + timedelta(days=100), 10) == ()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -170,6 +172,34 @@ def test_a_record_reads_back_as_it_was_written(changes: list[AnyChange]) -> None
     for change in changes:
         record = Record(change, None)
         assert decode_record(encode_record(record)) == record
+
+
+def test_what_the_first_release_wrote_is_read() -> None:
+    """Before there were hooks: a vault of then opens, and nothing of it is lost or revived."""
+    born: dict[str, Any] = {
+        "type": "put",
+        "name": "a",
+        "number": 1,
+        "value": [b"v", True],
+        "care": {"kind": "password", "inferred": True, "grace_days": 3},
+        "at": NOW,
+    }
+    old = [
+        born | {"kid": "1" * 16},
+        born | {"kid": "2" * 16, "number": 2, "previous_until": NOW + GRACE},
+        {"type": "delete", "name": "a", "until": NOW + GRACE},
+        {"type": "restore", "name": "a"},
+        born | {"kid": "3" * 16, "name": "b"},
+        {"type": "spent", "name": "b", "number": 1},
+        {"type": "rewritten", "before": {"seq": 6, "head": "0" * 64}},
+    ]
+    payloads = [msgspec.msgpack.encode({"change": change, "event": None}) for change in old]
+    vault = folded([decode_record(payload).change for payload in payloads])
+    before, current = versions_of(vault, NAMES[0])
+    assert (before.state, before.until) == (State.GRACE, NOW + GRACE)
+    assert (current.state, current.value.reveal()) == (State.CURRENT, b"v")
+    assert versions_of(vault, NAMES[1]) == ()
+    assert (vault.live_count, vault.seq) == (1, 7)
 
 
 def test_a_value_keeps_its_bytes_and_whether_it_is_text() -> None:

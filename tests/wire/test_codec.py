@@ -98,7 +98,7 @@ def made(kind: Any) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.lists(made(arguments[0]), max_size=3).map(tuple)
     if origin is Mapping:
-        return st.dictionaries(TEXTS, made(arguments[1]), max_size=3)
+        return st.dictionaries(made(arguments[0]), made(arguments[1]), max_size=3)
     if isinstance(kind, EnumType):
         return st.sampled_from(list(kind))
     assert issubclass(kind, Struct)
