@@ -78,6 +78,18 @@ def test_a_jump_that_is_mended_in_time_was_never_believed(host: Host, ahead: tim
     assert clock.settled() == NOON + timedelta(seconds=3659)
 
 
+def test_what_comes_after_a_jump_is_dated_right_again(host: Host) -> None:
+    """Not as of 2038 until the next start; while the jump lasts, as others date it."""
+    clock = host.clock()
+    clock.now()
+    host.wall += timedelta(days=365 * 12)
+    host.wait(10)
+    assert clock.now() == host.wall
+    host.wall -= timedelta(days=365 * 12)
+    host.wait(10)
+    assert clock.now() == host.wall == NOON + timedelta(seconds=20)
+
+
 def test_a_jump_that_lasts_is_believed(host: Host) -> None:
     """A host that had no battery learns the date late; a minute later it counts."""
     clock = host.clock()

@@ -23,6 +23,7 @@ from jarvis_secretsd.domain.changes import AnyChange, Care, Stepped, VersionPut
 from jarvis_secretsd.domain.lifecycle import Step
 from jarvis_secretsd.domain.secret import Secret
 from jarvis_secretsd.domain.witness import Act
+from jarvis_secretsd.errors import StorageFull
 from jarvis_secretsd.values import Kid, Kind, SecretName, SecretValue
 from tests.domain.world import NOW
 
@@ -198,3 +199,59 @@ def test_a_full_disk_leaves_the_old_file_and_a_later_try(
     again = house.open()
     assert len(again.vault.secrets()) == 1
     again.close()
+
+
+def full(*_: object, **__: object) -> None:
+    """What the disk says."""
+    raise StorageFull("no space left on device")
+
+
+@pytest.mark.parametrize(
+    "refused", ["rewriting.write_heads", "vaultrewriting.Rewriting.take_place"]
+)
+def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(
+    house: House, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """It goes on serving, and an hour later all of it is done."""
+    state = house.found()
+    ledger, compactor = house.compactor(state)
+    change(ledger, old := put("a", 1), put("a", 2), end(old))
+    compactor.work()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"jarvis_secretsd.daemon.{refused}", full)
+        for _ in range(20):
+            compactor.work()
+    assert not [*house.paths.vault_path.parent.glob(".vault.json.*")]
+    change(ledger, put("a", 3))
+    monkeypatch.setattr(compactor, "_not_before", 0.0)
+    for _ in range(20):
+        compactor.work()
+    assert 1 not in house.numbers
+    before = contents(state)
+    state.close()
+    again = house.open()
+    assert contents(again) == before
+    again.close()
+
+
+def test_a_log_that_is_full_at_the_end_has_its_entry_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file is in its place; nothing is served until the log says so."""
+    state = house.found()
+    ledger, compactor = house.compactor(state)
+    change(ledger, old := put("a", 1), put("a", 2), end(old))
+    compactor.work()
+    with monkeypatch.context() as patch:
+        patch.setattr(state.audit, "write", full)
+        for _ in range(20):
+            compactor.work()
+        assert ledger.trouble is not None
+    ledger.probe(NOW)
+    change(ledger, put("a", 3))
+    log = house.paths.audit_path.read_text()
+    assert log.count('"op":"vault_compacted"') == 1
+    assert 1 not in house.numbers
+    state.close()
+    house.open().close()
+    assert '"recovered"' not in house.paths.audit_path.read_text()

@@ -6,9 +6,10 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
+from jarvis_secretsd.daemon.compaction import Compactor
 from jarvis_secretsd.daemon.config import PathsConfig
 from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.keys import Aead, Opener
@@ -25,6 +27,7 @@ from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.service import INTERNAL
+from jarvis_secretsd.errors import StorageFull
 from jarvis_secretsd.messages import (
     AnyOperation,
     Delete,
@@ -50,8 +53,10 @@ from tests.domain.world import ADMIN_UID, NOW, World
 
 MASTER = bytes(range(32))
 GRACE = timedelta(days=14)
+PUBLISHED, DUE_AFTER = timedelta(seconds=600), timedelta(days=90)
 HOOKED, PLAIN = SecretName("db/main"), SecretName("plain")
-NAMES = st.sampled_from([HOOKED, PLAIN])
+TIMED, ENDLESS = SecretName("jwt_signing_key"), SecretName("disk_encryption_key")
+NAMES = st.sampled_from([HOOKED, PLAIN, TIMED, ENDLESS])
 RULES = RotationRules(hooked=(Pattern.of("db/*"),))
 
 
@@ -62,6 +67,7 @@ class Version:
     kid: Kid
     value: str
     state: State
+    born: datetime
     until: datetime | None = None
 
 
@@ -71,6 +77,7 @@ class Secret:
 
     versions: list[Version] = field(default_factory=list)
     deleted_until: datetime | None = None
+    is_endless: bool = False
 
     def of(self, *states: State) -> list[Version]:
         """The versions in one of these states."""
@@ -86,10 +93,11 @@ class Secret:
         """No hook is at work."""
         return not self.of(State.PENDING, State.UNRESOLVED)
 
-    def make_current(self, version: Version, now: datetime, until: datetime | None = None) -> None:
+    def make_current(self, version: Version, now: datetime) -> None:
         """The current one goes into its grace."""
         for each in self.of(State.CURRENT):
-            each.state, each.until = State.GRACE, until or now + GRACE
+            ends = datetime.max.replace(tzinfo=UTC) if self.is_endless else now + GRACE
+            each.state, each.until = State.GRACE, ends
         version.state, version.until = State.CURRENT, None
 
 
@@ -104,7 +112,8 @@ class Machine(RuleBasedStateMachine):
             self.directory / "master.key",
             self.directory / "audit.jsonl",
         )
-        self.model = {HOOKED: Secret(), PLAIN: Secret()}
+        self.model = {HOOKED: Secret(), PLAIN: Secret(), TIMED: Secret()}
+        self.model[ENDLESS] = Secret(is_endless=True)
         self.wall, self.boot_time = NOW, 0.0
 
     @initialize()
@@ -149,14 +158,28 @@ class Machine(RuleBasedStateMachine):
             self.ledger.commit(turn)
             self.timekeeper.plan(change for change, _ in turn.changes)
         now = self.clock.settled()
-        for secret in self.model.values():
+        for name, secret in self.model.items():
             if secret.deleted_until is not None:
                 if secret.deleted_until <= now:
                     secret.versions, secret.deleted_until = [], None
             else:
                 secret.versions = [
-                    each for each in secret.versions if each.until is None or each.until > now
+                    each
+                    for each in secret.versions
+                    if each.state is not State.GRACE or each.until is None or each.until > now
                 ]
+                self.renew(name, secret, now)
+
+    def renew(self, name: SecretName, secret: Secret, now: datetime) -> None:
+        """The clock makes a signing key and puts the one in force that it has published."""
+        if name not in (TIMED, HOOKED) or not secret.is_live:
+            return
+        (current,), published = secret.of(State.CURRENT), secret.of(State.PENDING)
+        if name == TIMED and published and published[0].until and published[0].until <= now:
+            secret.make_current(published[0], now)
+        elif secret.is_settled and current.born + DUE_AFTER <= now:
+            if secret.versions[-1] is current:  # else it was rolled back
+                self.learn(name, now, now + PUBLISHED)
 
     @rule(name=NAMES, value=st.sampled_from(["one", "two"]))
     def put(self, name: SecretName, value: str) -> None:
@@ -171,32 +194,37 @@ class Machine(RuleBasedStateMachine):
         elif secret.of(State.CURRENT)[0].value == value:
             assert reply.kid == secret.of(State.CURRENT)[0].kid
             return
-        secret.versions.append(version := Version(reply.kid, value, State.PENDING))
-        secret.make_current(version, self.clock.now())
+        now = self.clock.now()
+        secret.versions.append(version := Version(reply.kid, value, State.PENDING, now))
+        secret.make_current(version, now)
 
     @rule(name=NAMES)
     def rotate(self, name: SecretName) -> None:
         """Behind a hook it is pending."""
         reply, secret = self.ask(Rotate((name,))), self.model[name]
+        now = self.clock.now()
         if not secret.is_live:
             assert code(reply) == "not_found"
+        elif name == TIMED and (published := secret.of(State.PENDING)):
+            assert isinstance(reply, Rotated)
+            secret.make_current(published[0], now)
         elif not secret.is_settled:
             assert code(reply) == "conflict"
         else:
             assert isinstance(reply, Rotated)
             assert reply.pending == ((name,) if name == HOOKED else ())
-            self.learn(name)
+            self.learn(name, now)
 
-    def learn(self, name: SecretName) -> None:
+    def learn(self, name: SecretName, now: datetime, until: datetime | None = None) -> None:
         """Take in the value that was generated, which no model can know."""
         secret, stored = self.model[name], self.disk.vault.secret(name)
         assert stored is not None
         newest = stored.versions[-1]
         assert newest.kid not in [each.kid for each in secret.versions]
-        version = Version(newest.kid, newest.value.reveal_text(), State.PENDING)
+        version = Version(newest.kid, newest.value.reveal_text(), State.PENDING, now, until)
         secret.versions.append(version)
-        if name != HOOKED:
-            secret.make_current(version, self.clock.now())
+        if name != HOOKED and until is None:
+            secret.make_current(version, now)
 
     @rule(outcome=st.sampled_from(["confirm", "drop", "doubt"]))
     def settle(self, outcome: Literal["confirm", "drop", "doubt"]) -> None:
@@ -213,6 +241,7 @@ class Machine(RuleBasedStateMachine):
             secret.versions.remove(candidates[0])
         else:
             candidates[0].state = State.UNRESOLVED
+        self.elapse()
 
     @rule(name=NAMES)
     def rollback(self, name: SecretName) -> None:
@@ -227,10 +256,11 @@ class Machine(RuleBasedStateMachine):
             assert isinstance(reply, Stored)
             before = max(in_grace, key=lambda each: (each.until, secret.versions.index(each)))
             if name == HOOKED:
-                self.learn(name)
+                self.learn(name, self.clock.now())
                 assert secret.versions[-1].value == before.value
             else:
                 secret.make_current(before, self.clock.now())
+        self.elapse()
 
     @rule(name=NAMES, place=st.integers(0, 5))
     def revoke(self, name: SecretName, place: int) -> None:
@@ -246,10 +276,11 @@ class Machine(RuleBasedStateMachine):
             secret.versions.remove(version)
         elif unresolved := secret.of(State.UNRESOLVED):
             assert isinstance(reply, Revoked)
-            secret.make_current(unresolved[0], self.clock.now(), until=self.clock.now())
-            self.elapse()
+            secret.versions.remove(version)
+            secret.make_current(unresolved[0], self.clock.now())
         else:
             assert code(reply) == "conflict"
+        self.elapse()
 
     @rule(name=NAMES)
     def delete(self, name: SecretName) -> None:
@@ -274,7 +305,7 @@ class Machine(RuleBasedStateMachine):
             secret.deleted_until = None
             self.elapse()
 
-    @rule(days=st.sampled_from([1 / 24, 1, 5, 13, 20]))
+    @rule(days=st.sampled_from([1 / 24, 1, 5, 13, 80]))
     def wait(self, days: float) -> None:
         """Time goes by."""
         self.wall += timedelta(days=days)
@@ -290,6 +321,22 @@ class Machine(RuleBasedStateMachine):
         self.elapse()
         self.everything_is_as_the_model_says()
         self.wall = right + timedelta(seconds=30)
+
+    @rule(name=NAMES)
+    def fill_disk(self, name: SecretName) -> None:
+        """Nothing happens, whoever asks; what the time has brought happens later."""
+        with patch.object(self.disk.audit, "write", side_effect=StorageFull("full")):
+            assert code(self.ask(Put(name, "three"))) == "unavailable"
+            assert self.timekeeper.next_at() is None
+        self.ledger.probe(self.clock.now())
+        self.elapse()
+
+    @rule()
+    def compact(self) -> None:
+        """What is over leaves the disk, and the next start knows all else."""
+        compactor = Compactor(self.disk, self.paths, self.ledger, self.clock, delay=timedelta())
+        while (due := compactor.next_at()) is not None and due <= self.clock.monotonic():
+            compactor.work()
 
     @rule(is_killed=st.booleans())
     def start_again(self, is_killed: bool) -> None:
