@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from jarvis_secretsd.client import SecretNotFound, SecretsClient
 from jarvis_secretsd.messages import Revoke, Revoked, VersionListing, Versions
 from jarvis_secretsd.values import Kid, SecretName
 from tests.daemon_process import DaemonProcess
+from tests.e2e.evidence import entries_of
 from tests.e2e.tools import FAKETIME, needs
 
 NAME = SecretName("db/main")
@@ -110,3 +113,30 @@ def test_a_grace_ends_when_its_time_has_really_come(host: Host) -> None:
         with pytest.raises(SecretNotFound):
             client.get(NAME, old)
         assert client.fetch(NAME).kid == new
+
+
+def test_what_is_over_is_not_on_the_disk_a_day_later(host: Host) -> None:
+    """Its record leaves the vault's file, on record; what is there is served as before."""
+    vault = host.daemon.directory / "state" / "vault.json"
+    with host.client() as client:
+        old, new = two_versions(client)
+        first, second = records(vault)[:2]
+        for days, operation in ((15, "elapse"), (16, "vault_compacted")):
+            host.set_clock(days * DAY)
+            deadline = time.monotonic() + 20
+            while not entries_of(host.daemon, op=operation):
+                assert client.fetch(NAME).kid == new
+                assert time.monotonic() < deadline, f"no {operation}"
+                time.sleep(0.1)
+        assert first not in records(vault)
+        assert second in records(vault)
+        host.daemon.restart()
+        assert client.get(NAME) == "new"
+        with pytest.raises(SecretNotFound):
+            client.get(NAME, old)
+
+
+def records(vault: Path) -> list[int]:
+    """The sequence numbers of the records in the file."""
+    _, *lines = vault.read_bytes().splitlines()
+    return [json.loads(line)["seq"] for line in lines]
