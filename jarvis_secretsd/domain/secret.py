@@ -149,10 +149,9 @@ def _with_step(before: Secret, stepped: Stepped, seq: int) -> Secret:
         care, versions = version.next_care or care, _superseded(before, stepped.until)
     next_care = None if state is State.CURRENT else version.next_care
     moved = replace(version, state=state, until=None, next_care=next_care)
-    kept = (moved if each.kid == stepped.kid else each for each in versions)
-    left = tuple(
-        each for each in kept if each.state is not State.EXPIRED and each.kid != stepped.revoked
-    )
+    gone = version.kid if state is State.EXPIRED else stepped.revoked
+    kept = (moved if each is version else each for each in versions)
+    left = tuple(each for each in kept if each.kid != gone)
     return replace(before, care=care, versions=left, seq=seq)
 
 

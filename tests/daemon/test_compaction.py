@@ -129,6 +129,20 @@ def test_what_is_over_leaves_the_disk(house: House) -> None:
     again.close()
 
 
+def test_it_begins_in_time_for_a_day(house: House) -> None:
+    """What is over isn't on the disk a day later: half of it is left for the work, or two tries."""
+    state = house.found()
+    ledger, _ = house.compactor(state)
+    clock = Clock(NOW, wall=lambda: NOW, boot_time=lambda: 0.0)
+    compactor = Compactor(state, house.paths, ledger, clock)
+    assert compactor.next_at() is None
+    change(ledger, old := put("a", 1), put("a", 2), end(old))
+    moment = compactor.next_at()
+    assert moment is not None
+    assert moment - clock.monotonic() <= DAY.total_seconds() / 2
+    state.close()
+
+
 def test_others_change_the_vault_meanwhile(house: House) -> None:
     """What is put while the new file is written is in it, in its order."""
     state = house.found()
