@@ -61,14 +61,14 @@ class Watchers:
         """
         touched: dict[Connection, None] = {}
         if self._policy is not self._service.policy:
-            touched |= self._obey_policy(turn.now)
+            touched |= self._obey_policy(turn.settled)
         if turn.is_kept and turn.acts and self._audience:
             names = rules.changed_names(change for change, _ in turn.changes)
-            touched |= self._tell_changes(names, turn.now)
+            touched |= self._tell_changes(names, turn.settled)
         self._begin_new()
         if self._beginnings:
             touched |= self._go_on(served)
-        touched |= self._beat(turn.now, now)
+        touched |= self._beat(turn.settled, now)
         for connection in touched:
             if connection.is_watching:
                 self._beats.restart(connection, now)

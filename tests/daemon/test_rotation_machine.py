@@ -178,7 +178,8 @@ class Machine(RuleBasedStateMachine):
         if name == TIMED and published and published[0].until and published[0].until <= now:
             secret.make_current(published[0], now)
         elif secret.is_settled and current.born + DUE_AFTER <= now:
-            if secret.versions[-1] is current:  # else it was rolled back
+            was_rolled_back = secret.versions[-1] is not current
+            if not was_rolled_back:
                 self.learn(name, now, now + PUBLISHED)
 
     @rule(name=NAMES, value=st.sampled_from(["one", "two"]))
