@@ -11,6 +11,8 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 THROUGHPUT, STARTUP = BENCHMARKS / "throughput", BENCHMARKS / "startup"
+WATCHERS = BENCHMARKS / "watchers"
+SCHEDULE = BENCHMARKS / "schedule"
 
 
 @pytest.mark.root("needs a C compiler for its load generator")
@@ -42,3 +44,23 @@ def test_a_short_run_measures_each_start() -> None:
     assert len(rows) == 4
     assert all(0 < float(row[47:53]) <= float(row[37:46]) for row in rows)
     assert sum(row.endswith(("ms met", "ms MISSED")) for row in rows) == 2
+
+
+def test_the_schedule_scans_nothing() -> None:
+    """With 100,000 secrets a turn costs what it costs with 100."""
+    command = (sys.executable, SCHEDULE, "--runs", "200")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " 100,000 " in done.stdout
+
+
+def test_a_short_run_measures_watchers() -> None:
+    """Each of them hears what is, and all who are to be told are told within the aim."""
+    some = ("--watchers", "60", "--told", "20", "--idle", "0.2", "--rotations", "3")
+    done = subprocess.run(
+        (sys.executable, WATCHERS, *some), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = done.stdout.splitlines()[-4:]
+    assert rows[0].startswith("60 watchers have heard what is")
+    assert rows[-1].endswith("ms met")

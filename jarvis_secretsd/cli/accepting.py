@@ -35,8 +35,8 @@ def accept_state(yes: bool, with_recovery_code: bool) -> None:
             return
         operator.remark(found)
         _confirm(yes=yes)
-        with opened(config, lambda: opener, accept=True) as (state, now):
-            write_heads(config.paths.heads_path, state.heads(now), state.vault_file.data_key)
+        with opened(config, lambda: opener, accept=True) as (state, _):
+            write_heads(config.paths.heads_path, state.heads(state.time), state.vault_file.data_key)
             end, entry = state.vault_file.head.seq, state.audit.signed_head.seq
     show(f"accepted: the vault ends at record {end}, the audit log at entry {entry}, which says so")
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from jarvis_secretsd.cli.completing import client_ids, secret_names
-from jarvis_secretsd.values import ClientId, Kind, Permission, SecretName
+from jarvis_secretsd.cli.completing import client_ids, kids_of, secret_names
+from jarvis_secretsd.values import ClientId, Kid, Kind, Permission, SecretName, State
 
 # Their values as text: of an enumeration click takes the members' names, from 8.2 on.
 PERMISSION = click.Choice([permission.value for permission in Permission])
@@ -31,6 +31,35 @@ def names_argument() -> Callable[[F], F]:
     """NAMES, any number of secrets' names."""
     convert = _each(SecretName)
     return click.argument("names", nargs=-1, callback=convert, shell_complete=secret_names)
+
+
+def kid_argument(*states: State) -> Callable[[F], F]:
+    """KID, a version's key id; Tab finds those of NAME that are in one of these states."""
+    return click.argument("kid", callback=_each(Kid), shell_complete=kids_of(states))
+
+
+def kid_option(*states: State, text: str) -> Callable[[F], F]:
+    """`--kid KID`, completed in the same way."""
+    return click.option(
+        "--kid", metavar="KID", callback=_each(Kid), shell_complete=kids_of(states), help=text
+    )
+
+
+def made_as_options(when: str) -> Callable[[F], F]:
+    """`--length` and `--alphabet`: how a value is generated."""
+    length = click.option(
+        "--length", type=int, metavar="N", help=f"Of so many characters ({when})."
+    )
+    alphabet = click.option("--alphabet", metavar="CHARACTERS", help=f"Drawn from these ({when}).")
+    return lambda command: length(alphabet(command))
+
+
+def seconds_option(name: str, text: str, default: float | None = None) -> Callable[[F], F]:
+    """An option that is a time, in seconds."""
+    convert = parsed_by(_time)
+    return click.option(
+        name, type=float, metavar="SECONDS", default=default, callback=convert, help=text
+    )
 
 
 def client_argument() -> Callable[[F], F]:
@@ -57,6 +86,12 @@ def parsed_by(parse: Callable[[Any], T]) -> Callable[[click.Context, click.Param
             raise click.BadParameter(str(error), context, parameter) from None
 
     return convert
+
+
+def _time(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds >= 0:
+        raise ValueError(f"{seconds:g} is no time to wait")
+    return seconds
 
 
 def _each(kind: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, Raw], Raw]:

@@ -62,18 +62,19 @@ def read_lines(path: str) -> tuple[Wanted, ...]:
 
 
 def choose(
-    names: Iterable[SecretName], said: Iterable[Wanted], *, allow_dangerous: bool
+    names: Iterable[SecretName], said: Iterable[Wanted], suffix: str = "", *, allow_dangerous: bool
 ) -> tuple[Wanted, ...]:
     """Every variable that the program gets, each once; of what was `said` the last holds.
 
-    Raises Faulty where two names share a variable, or a variable steers programs.
+    The variable of a secret that comes by its own name ends with `suffix`. Raises Faulty where two
+    names share a variable, or a variable steers programs.
     """
     by_variable = {wanted.variable: wanted for wanted in said}
     sources = [wanted.source for wanted in by_variable.values()]
     left = [
-        Wanted(name.variable, name, name)
+        Wanted(variable, name, name)
         for name in names
-        if name not in sources and name.variable not in by_variable
+        if name not in sources and (variable := name.variable + suffix) not in by_variable
     ]
     wanted = (*by_variable.values(), *left)
     faults = [*_collisions(left), *(() if allow_dangerous else _steering(wanted))]

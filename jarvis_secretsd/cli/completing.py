@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 from jarvis_secretsd.client import SecretsClient, SecretsClientError
-from jarvis_secretsd.messages import Identity, TokenList, TokenListing, WhoAmI
+from jarvis_secretsd.messages import (
+    Identity,
+    TokenList,
+    TokenListing,
+    VersionListing,
+    Versions,
+    WhoAmI,
+)
+from jarvis_secretsd.values import SecretName, State
 
 PATIENCE = 1.0
 """Seconds for the daemon's answer: a Tab key that hangs is worse than one that finds nothing."""
@@ -44,6 +52,28 @@ token_ids = _asked(
     lambda client: (found.token_id for found in client.ask(TokenList(), TokenListing).tokens)
 )
 """The ids of all tokens, for who may see them."""
+
+
+def kids_of(states: Container[State]) -> Finder:
+    """Finds the kids of the NAME that stands on the line, of versions in one of these states."""
+
+    def find(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        # Of a line that ends with an option without its value, click takes no argument.
+        words = filter(None, (context.params.get("name"), *context.args))
+        try:
+            name = SecretName(next(words))
+        except (StopIteration, ValueError):
+            return []
+        kids = _asked(
+            lambda client: (
+                version.kid
+                for version in client.ask(Versions(name), VersionListing).versions
+                if version.state in states
+            )
+        )
+        return kids(context, parameter, begun)
+
+    return find
 
 
 def renamed_secrets(context: click.Context, option: click.Parameter, begun: str) -> list[str]:

@@ -83,15 +83,16 @@ def explain(error: SecretsClientError | SecretsError) -> str:
     ending = _ENDINGS.get(error.code, _Ending(Exit.FAILURE))
     text = ": ".join([*getattr(error, "__notes__", ()), ending.instead or error.message])
     joint = " " if text.endswith("?") else "; "
-    return joint.join(filter(None, (text, _advice(error) or ending.advice)))
+    return joint.join(filter(None, (text, _advice(error, ending))))
 
 
-def _advice(error: SecretsClientError | SecretsError) -> str:
-    """What to do about the kinds of a failure that share its code."""
+def _advice(error: SecretsClientError | SecretsError, ending: _Ending) -> str:
+    """What to do about it: for some failures more than what their code says, or nothing more."""
     match error:
         case ConnectionLost():
             return "look what took effect before you repeat it"
         case NoDaemon():
             return "`jarvis-secrets help getting-started` says how to start one"
         case _:
-            return ""
+            says_a_command = "`" in error.message and not ending.instead
+            return "" if says_a_command else ending.advice

@@ -20,13 +20,19 @@ EPILOG = """\
 Short names: ls is list, rm is delete, set is put.
 
 `jarvis-secrets help` lists what can be read about: .env files, `run`, applications,
-denials, the environment, exit statuses, completion."""
+rotation, denials, the environment, exit statuses, completion."""
 
 
 def _secrets() -> Sequence[click.Command]:
     from jarvis_secretsd.cli import secrets  # noqa: PLC0415
 
     return secrets.COMMANDS
+
+
+def _rotating() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import rotating  # noqa: PLC0415
+
+    return rotating.COMMANDS
 
 
 def _editing() -> Sequence[click.Command]:
@@ -80,7 +86,10 @@ ENTRIES = {
     "put": Entry(_secrets, "store a value or have one generated"),
     "edit": Entry(_editing, "change a value in your editor"),
     "list": Entry(_secrets, "list the secrets that you may read"),
-    "rotate": Entry(_secrets, "give secrets new generated values"),
+    "rotate": Entry(_rotating, "give secrets new generated values"),
+    "versions": Entry(_rotating, "show a secret's versions and who reads them"),
+    "rollback": Entry(_rotating, "make an earlier version current again"),
+    "revoke": Entry(_rotating, "end a version at once"),
     "delete": Entry(_secrets, "take a secret out of use"),
     "restore": Entry(_secrets, "bring a deleted secret back"),
     "import": Entry(_transfer, "store the variables of .env files"),

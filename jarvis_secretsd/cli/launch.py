@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
+from signal import Signals
+from typing import NoReturn
+
 import click
 
 from jarvis_secretsd.cli import choosing, running
+from jarvis_secretsd.cli.arguments import parsed_by, seconds_option
 from jarvis_secretsd.cli.faults import faults_told
+from jarvis_secretsd.cli.handing import FILE_SUFFIX, as_files, as_variables
 from jarvis_secretsd.cli.naming import Renaming, renaming_option
 from jarvis_secretsd.cli.options import connect, shared_options
 from jarvis_secretsd.cli.output import remark
 from jarvis_secretsd.cli.selection import choose, selecting_options
+
+RESTART = "restart"
+
+_TELLS_NOTHING = frozenset({Signals.SIGKILL, Signals.SIGSTOP, Signals.SIGCHLD})
+
+
+def _action(text: str | None) -> str | Signals | None:
+    """`restart`, or the signal of this name, with or without its SIG. Raises ValueError."""
+    if text is None or text == RESTART:
+        return text
+    found = Signals.__members__.get(f"SIG{text.upper().removeprefix('SIG')}")
+    if found is None or found in _TELLS_NOTHING:
+        raise ValueError(f"{text!r} is neither {RESTART} nor a signal like HUP")
+    return found
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -24,6 +44,16 @@ from jarvis_secretsd.cli.selection import choose, selecting_options
     type=click.Path(allow_dash=True),
     help="The variables of FILE; a value jarvis://NAME is that secret.",
 )
+@click.option("--files", is_flag=True, help="Secrets as files: FOO_BAR_FILE is a path.")
+@click.option("--watch", is_flag=True, help="Restart COMMAND when a secret of it changes.")
+@click.option(
+    "--on-change",
+    "action",
+    metavar="ACTION",
+    callback=parsed_by(_action),
+    help=f"Watch, and then: {RESTART}, or a signal like HUP.",
+)
+@seconds_option("--stop-timeout", "What a restart gives it to end by itself: 10.", default=10.0)
 @click.option("--allow-dangerous", is_flag=True, help="Even variables like PATH and LD_PRELOAD.")
 @shared_options
 def run(
@@ -32,8 +62,12 @@ def run(
     skip: tuple[str, ...],
     renamed: tuple[Renaming, ...],
     paths: tuple[str, ...],
+    files: bool,
+    watch: bool,
+    action: str | Signals | None,
+    stop_timeout: float,
     allow_dangerous: bool,
-) -> None:
+) -> NoReturn:
     """Become COMMAND, with secrets as variables: the secret foo/bar is FOO_BAR.
 
     They are all that you may read; with --as or --env-file only what those name, and what --only
@@ -42,6 +76,12 @@ def run(
     \b
     A variable is what the first of these says:
     --as, the last --env-file, a secret by its name, the variable that is there already.
+
+    With --watch it is a child of `run` instead, which is ended and started anew with the new values
+    when one changes, and ends `run` when it ends.
+
+    With --files no value is in the environment: the variable is the path of a file in memory, which
+    only COMMAND and what it starts can open. A program that closes inherited descriptors loses it.
     """
     with faults_told():
         said = [line for path in paths for line in choosing.read_lines(path)]
@@ -50,13 +90,25 @@ def run(
             by_name = only or skip or not (renamed or paths)
             listed = [entry.name for entry in client.list()] if by_name else []
             names = choose(listed, only, skip, what="secret that you may read")
-            wanted = choosing.choose(names, said, allow_dangerous=allow_dangerous)
+            suffix = FILE_SUFFIX if files else ""
+            wanted = choosing.choose(names, said, suffix, allow_dangerous=allow_dangerous)
             given = running.fetch(client, wanted)
+        hand = as_files if files else as_variables
+        handed = hand(given)
     if by_name and not wanted:
         remark("there is no secret that you may read; the command starts without any")
     for text in choosing.unreadable(wanted):
         remark(text)
-    running.become(command, running.inherited() | given)
+    if not (watch or action):
+        running.become(command, running.inherited() | handed.variables)
+    from jarvis_secretsd.cli.noticing import Notices  # noqa: PLC0415  # others don't pay for it
+    from jarvis_secretsd.cli.supervising import Plan, supervise  # noqa: PLC0415  # as above
+
+    asking = connect(wait=0)
+    signal = action if isinstance(action, Signals) else None
+    renew = None if signal else partial(running.fetch, asking, wanted)
+    plan = Plan(command, hand, signal, stop_timeout)
+    supervise(plan, handed, Notices(asking, given, renew))
 
 
 COMMANDS = (run,)

@@ -26,6 +26,7 @@ TOPICS = {
     "dotenv": "moving in from .env files, and out again",
     "run": "programs that read variables",
     "clients": "how an application asks",
+    "rotation": "new values, and who still uses the old one",
     "denied": "what to do when the answer is no",
     "environment": "every variable that is read",
     "exit-status": "what scripts can rely on",

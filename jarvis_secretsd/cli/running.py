@@ -1,4 +1,4 @@
-"""`jarvis-secrets run`: become another program, with secrets in its environment.
+"""`jarvis-secrets run`: fetch what a program is to get, and become it.
 
 Nothing stays behind to supervise it: an exec keeps signals, exit status and terminal as they are.
 """
@@ -10,48 +10,50 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from msgspec import Struct
 
 from jarvis_secretsd.cli.choosing import NOT_STARTED, Wanted
 from jarvis_secretsd.cli.exits import Exit, Refused, status_of
 from jarvis_secretsd.cli.faults import Faulty
 from jarvis_secretsd.client import DaemonUnavailable, SecretsClient, SecretsClientError
 from jarvis_secretsd.messages import Found, Get
-from jarvis_secretsd.values import SecretName, SecretValue
-
-MAX_ENVIRONMENT_STRING = 128 * 1024
-"""MAX_ARG_STRLEN: what Linux takes for one NAME=VALUE with its final NUL (execve(2))."""
+from jarvis_secretsd.values import Kid, SecretName, SecretValue
 
 MAX_ENVIRONMENT = 6 * 1024 * 1024
 """What Linux takes in all, however large a stack may be; a small one allows less (execve(2))."""
 
-Variables = dict[bytes, bytes]
+
+class Given(Struct, frozen=True):
+    """What a variable is to hold. `kid` is the version of the secret that it is, if it is one."""
+
+    wanted: Wanted
+    value: SecretValue
+    kid: Kid | None = None
 
 
-def fetch(client: SecretsClient, wanted: Sequence[Wanted]) -> Variables:
-    """The value of each variable. Raises SecretsClientError for one refusal, Faulty for several.
-
-    Faulty too for values that no environment can hold.
-    """
+def fetch(client: SecretsClient, wanted: Sequence[Wanted]) -> tuple[Given, ...]:
+    """What each variable holds. Raises SecretsClientError for one refusal, Faulty for several."""
     names = list(dict.fromkeys(w.source for w in wanted if isinstance(w.source, SecretName)))
     answers = dict(zip(names, client.ask_all([Get(name) for name in names], Found), strict=True))
     given, refused = [], []
     for found in wanted:
         answer = answers[found.source] if isinstance(found.source, SecretName) else found.source
-        if isinstance(answer, SecretsClientError):
-            refused.append((found, answer))
-        else:
-            given.append((found, answer.value if isinstance(answer, Found) else answer))
+        match answer:
+            case SecretsClientError():
+                refused.append((found, answer))
+            case Found(value=value, kid=kid):
+                given.append(Given(found, value, kid))
+            case SecretValue():
+                given.append(Given(found, answer))
     _check_had(refused)
-    faults = [fault for found, value in given for fault in _unfit(found, value)]
-    if faults:
-        raise Faulty(faults, NOT_STARTED)
-    return {found.variable.encode(): value.reveal() for found, value in given}
+    return tuple(given)
 
 
-def inherited() -> Variables:
+def inherited() -> dict[bytes, bytes]:
     """The environment that we were started with.
 
     Not `os.environb`: in the C locale the interpreter adds LC_CTYPE for itself (PEP 538).
@@ -69,7 +71,7 @@ def become(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> NoRetu
     if not command[0]:
         raise Refused("the command is empty", Exit.COMMAND_NOT_FOUND)
     sys.stderr.flush()
-    _give_signals_back()
+    give_signals_back()
     try:
         os.execvpe(command[0], command, variables)  # noqa: S606  # no shell is the point
     except (FileNotFoundError, NotADirectoryError):
@@ -80,6 +82,14 @@ def become(command: tuple[str, ...], variables: Mapping[bytes, bytes]) -> NoRetu
         raise Refused(f"{command[0]}: {error.strerror}", Exit.NOT_EXECUTABLE) from None
 
 
+def give_signals_back() -> None:
+    """As they were: an ignored signal stays ignored across an exec, a handled one is forgotten."""
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python does for itself
+        signal.signal(ignored, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # from here on none is lost in a handler
+
+
 def _check_had(refused: Sequence[tuple[Wanted, SecretsClientError]]) -> None:
     for found, error in refused:
         if len(refused) == 1 or isinstance(error, DaemonUnavailable):
@@ -88,25 +98,6 @@ def _check_had(refused: Sequence[tuple[Wanted, SecretsClientError]]) -> None:
     if refused:
         faults = [f"{found.place}: {error.message}" for found, error in refused]
         raise Faulty(faults, NOT_STARTED, status_of(refused[0][1]))
-
-
-def _unfit(found: Wanted, value: SecretValue) -> Iterator[str]:
-    length = len(found.variable) + len(value) + len("=\0")
-    if b"\0" in value.reveal():
-        yield f"{found.place} holds a NUL byte, which no variable can; leave it out with --skip"
-    if length > MAX_ENVIRONMENT_STRING:
-        yield (
-            f"{found.place} is too large for a variable: {length:,} bytes with the name, and "
-            f"Linux takes {MAX_ENVIRONMENT_STRING:,}; leave it out with --skip"
-        )
-
-
-def _give_signals_back() -> None:
-    """As they were: an ignored signal stays ignored across an exec, a handled one is forgotten."""
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python does for itself
-        signal.signal(ignored, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # from here on none is lost in a handler
 
 
 def _not_found(command: str, variables: Mapping[bytes, bytes]) -> Refused:

@@ -1,13 +1,18 @@
-"""The commands about single secrets: get, put, list, rotate, delete, restore."""
+"""The commands about single secrets: get, put, list, delete, restore."""
 
 from __future__ import annotations
 
 import click
 
 from jarvis_secretsd import messages as m
-from jarvis_secretsd.cli.arguments import GENERATED, KIND, name_argument, names_argument
+from jarvis_secretsd.cli.arguments import (
+    GENERATED,
+    KIND,
+    kid_option,
+    made_as_options,
+    name_argument,
+)
 from jarvis_secretsd.cli.completing import secret_names
-from jarvis_secretsd.cli.exits import Exit
 from jarvis_secretsd.cli.intake import take_value
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import (
@@ -21,14 +26,17 @@ from jarvis_secretsd.cli.output import (
     table,
 )
 from jarvis_secretsd.cli.selection import choose
-from jarvis_secretsd.values import Kind, SecretName, SecretValue
+from jarvis_secretsd.values import Kid, Kind, SecretName, SecretValue, State
+
+SERVED = (State.CURRENT, State.GRACE, State.UNRESOLVED)
+"""The states in which a version is given to who asks for its kid."""
 
 
 @click.command()
 @name_argument()
-@click.option("--kid", metavar="KID", help="That version, while its grace lasts.")
+@kid_option(*SERVED, text="That version, while its grace lasts.")
 @shared_options
-def get(name: SecretName, kid: str | None) -> None:
+def get(name: SecretName, kid: Kid | None) -> None:
     """Write the value of NAME to stdout, byte for byte.
 
     A terminal gets control characters as escapes.
@@ -52,6 +60,7 @@ def get(name: SecretName, kid: str | None) -> None:
     help="Take the file as it is (- for stdin).",
 )
 @click.option("--generate", type=GENERATED, metavar="KIND", help="Let the daemon make it.")
+@made_as_options("now and at each rotation")
 @click.option("--keep-newline", is_flag=True, help="Keep the final newline of stdin.")
 @click.option("--kind", type=KIND, metavar="KIND", help="What it is.")
 @click.option("--rotation-days", type=int, metavar="DAYS", help="When it is due for rotation.")
@@ -64,6 +73,8 @@ def put(
     surplus: tuple[str, ...],
     path: str | None,
     generate: str | None,
+    length: int | None,
+    alphabet: str | None,
     keep_newline: bool,
     kind: str | None,
     rotation_days: int | None,
@@ -90,6 +101,8 @@ def put(
             grace_days=grace_days,
             auto_rotate=auto_rotate,
             expect_kid=expect_kid,
+            length=length,
+            alphabet=alphabet,
         )
     _tell_stored(stored, value)
 
@@ -137,6 +150,9 @@ def list_secrets(patterns: tuple[str, ...]) -> None:
         remark("there is no secret that you may read; `jarvis-secrets put NAME` stores one")
     else:
         table(("NAME", "KIND", "VERSION", "CREATED", "DUE", "STATE"), map(_row, listed))
+        for entry in listed:
+            if entry.state is State.UNRESOLVED:
+                remark(f"{entry.name} needs you; see `jarvis-secrets versions {entry.name}`")
 
 
 def _row(entry: m.Listed) -> tuple[str, ...]:
@@ -146,35 +162,15 @@ def _row(entry: m.Listed) -> tuple[str, ...]:
         str(entry.version),
         day(entry.created_at),
         day(entry.expires_at),
-        "overdue" if entry.is_expired else entry.state,
+        _standing(entry),
     )
 
 
-@click.command()
-@names_argument()
-@click.option("--generate", type=GENERATED, metavar="KIND", help="Make this kind of value.")
-@click.option("--length", type=int, metavar="N", help="Of so many characters (with --generate).")
-@click.option("--alphabet", metavar="CHARACTERS", help="Drawn from these (with --generate).")
-@shared_options
-def rotate(
-    names: tuple[SecretName, ...], generate: str | None, length: int | None, alphabet: str | None
-) -> int:
-    """Give each of NAMES a new generated value; without one, all that are due."""
-    if not generate and (length or alphabet):
-        raise click.UsageError("--length and --alphabet say how to --generate KIND")
-    made = m.Generate(Kind(generate), length, alphabet) if generate else None
-    with connect() as client:
-        done = client.ask(m.Rotate(names, made), m.Rotated)
-    if settings().json:
-        show_json(done)
-    else:
-        show(*(f"rotated {name}" for name in done.rotated))
-        show(*(f"{name} is pending: its hook is at work" for name in done.pending))
-        if not (done.rotated or done.pending or done.failed):
-            show("nothing is due")
-    for name, failure in done.failed.items():
-        remark(f"{name}: {failure.message}")
-    return Exit.FAILURE if done.failed else Exit.OK
+def _standing(entry: m.Listed) -> str:
+    """What is under way goes before that it is time for it; then the versions in grace."""
+    is_at_rest = entry.state is State.CURRENT
+    standing = "overdue" if entry.is_expired and is_at_rest else str(entry.state)
+    return f"{standing}, {entry.in_grace} in grace" if entry.in_grace else standing
 
 
 @click.command()
@@ -204,4 +200,4 @@ def restore(name: SecretName) -> None:
         show(f"restored {name}: version {stored.version}, kid {stored.kid}")
 
 
-COMMANDS = (get, put, list_secrets, rotate, delete, restore)
+COMMANDS = (get, put, list_secrets, delete, restore)

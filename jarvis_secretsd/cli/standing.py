@@ -14,7 +14,7 @@ from jarvis_secretsd.cli.exits import Exit, Refused
 from jarvis_secretsd.cli.options import connect, settings, shared_options
 from jarvis_secretsd.cli.output import counted, remark, show, show_json
 from jarvis_secretsd.client import AccessDenied, SecretsClient
-from jarvis_secretsd.client.client import CLIENT_VARIABLE, TOKEN_FILE_VARIABLE
+from jarvis_secretsd.client.access import CLIENT_VARIABLE, TOKEN_FILE_VARIABLE
 from jarvis_secretsd.errors import Reason
 from jarvis_secretsd.values import ClientId, Permission, SecretName
 

@@ -1,11 +1,13 @@
-"""Values that were fetched a moment ago. Pure: the clocks are arguments, both in seconds."""
+"""Values that were fetched a moment ago. The clocks are arguments, in seconds."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # see values.py
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
+    from jarvis_secretsd.client.errors import DaemonUnreachable
     from jarvis_secretsd.messages import Found
     from jarvis_secretsd.values import SecretName, SecretValue
 
@@ -29,7 +31,7 @@ class Cache:
     def __init__(self, ttl: float, max_stale: float = 0.0) -> None:
         self._ttl = ttl
         self._max_stale = max_stale
-        self._entries: dict[SecretName, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}
         self.generation = 0
 
     def find(self, name: SecretName, now: float) -> SecretValue | None:
@@ -58,13 +60,21 @@ class Cache:
         until = now + min(self._ttl, until_due if until_due > 0 else OVERDUE_TTL)
         self._entries[found.name] = _Entry(found.value, until, until + self._max_stale)
 
-    def forget(self, name: SecretName | None = None) -> None:
+    def forget(self, name: str | None = None) -> None:
         """Drop one name, or all."""
         self.generation += 1
         if name is None:
             self._entries.clear()
         else:
             self._entries.pop(name, None)
+
+    def take(self, news: Iterable[str], *, is_first: bool) -> None:
+        """Drop what a watch says has changed; at first all, which may be older than the watch."""
+        if is_first:
+            self.forget()
+        else:
+            for name in news:
+                self.forget(name)
 
 
 class _Entry:
@@ -76,3 +86,12 @@ class _Entry:
         self.value = value
         self.until = until
         self.end = end
+
+
+def tell_stale(name: SecretName, error: DaemonUnreachable) -> None:
+    """Say that a value is given which may be an old one."""
+    import logging  # noqa: PLC0415  # only who lives through an outage pays for it
+
+    logging.getLogger("jarvis_secretsd.client").warning(
+        "giving a stale value of %s: %s", name, error.message
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from jarvis_secretsd.client.address import UnixAddress
@@ -32,7 +32,7 @@ class Connection:
         self._timeout = timeout
         self._frames = Frames()
         self._is_trusted = isinstance(address, UnixAddress) or not address.is_loopback
-        self._socket = _connect(address, timeout)
+        self._socket = connect(address, timeout)
 
     def is_stale(self) -> bool:
         """Has the daemon hung up, or said what nobody asked for, since the last reply?"""
@@ -55,24 +55,29 @@ class Connection:
         """The bodies of the replies to these frames, in order, each within the timeout."""
         replies: list[bytes] = []
         sent = 0
-        try:
+        with self._faults(self._timeout):
             while len(replies) < len(requests):
                 ahead = requests[sent : len(replies) + WINDOW]
                 if ahead:
                     self._send(b"".join(ahead))
                     sent += len(ahead)
-                replies.append(self._receive())
-        except TimeoutError:
-            raise DaemonUnreachable(
-                f"the daemon at {self._address} gave no answer within {self._timeout:g} s"
-            ) from None
-        except TooLarge:
-            raise DaemonUnreachable(f"what answers at {self._address} is not the daemon") from None
-        except OSError:
-            raise ConnectionLost(
-                f"the daemon at {self._address} ended the connection without an answer"
-            ) from None
+                replies.append(self._receive(self._timeout))
         return replies
+
+    def begin(self, request: bytes) -> None:
+        """Ask what many messages answer; `listen` gives them."""
+        with self._faults(self._timeout):
+            self._send(request)
+
+    def listen(self, secs: float) -> bytes:
+        """The body of the next message, which comes within that time."""
+        with self._faults(secs):
+            return self._receive(secs)
+
+    def interrupt(self) -> None:
+        """End it from another thread: who waits for a message finds it lost."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End it; the daemon forgets what it hasn't answered."""
@@ -84,8 +89,8 @@ class Connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(data)
 
-    def _receive(self) -> bytes:
-        deadline = time.monotonic() + self._timeout
+    def _receive(self, secs: float) -> bytes:
+        deadline = time.monotonic() + secs
         while (body := self._frames.next()) is None:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -96,6 +101,25 @@ class Connection:
                 raise ConnectionResetError
             self._frames.feed(data)
         return body
+
+    @contextmanager
+    def _faults(self, secs: float) -> Iterator[None]:
+        """What goes wrong inside, in our words."""
+        try:
+            yield
+        except (OSError, TooLarge) as fault:
+            raise fault_of(fault, self._address, secs) from None
+
+
+def fault_of(fault: OSError | TooLarge, address: Address, secs: float) -> DaemonUnreachable:
+    """What happened to a connection on which something was asked and nothing came in this time."""
+    match fault:
+        case TimeoutError():
+            return DaemonUnreachable(f"the daemon at {address} gave no answer within {secs:g} s")
+        case TooLarge():
+            return DaemonUnreachable(f"what answers at {address} is not the daemon")
+        case _:
+            return ConnectionLost(f"the daemon at {address} ended the connection without an answer")
 
 
 def is_over(connected: socket.socket) -> bool:
@@ -110,7 +134,7 @@ def is_over(connected: socket.socket) -> bool:
     return True
 
 
-def _connect(address: Address, timeout: float) -> socket.socket:
+def connect(address: Address, timeout: float) -> socket.socket:
     """A connected socket; a refusal is tried once more: a daemon that restarts is soon back."""
     try:
         try:

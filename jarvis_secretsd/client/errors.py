@@ -33,6 +33,10 @@ class Conflict(SecretsClientError):
     """What is stored isn't what `expect_kid` said."""
 
 
+class InvalidToken(SecretsClientError):
+    """A JWT doesn't hold; the message says why."""
+
+
 class DaemonUnavailable(SecretsClientError):
     """The daemon answers that it can't now; `reason` says why. It resumes by itself."""
 
@@ -71,6 +75,8 @@ def error_of(failure: Failure) -> SecretsClientError:
             kind = BadRequest
         case "conflict":
             kind = Conflict
+        case "invalid_token":
+            kind = InvalidToken
         case "unavailable" | "rate_limited":
             return DaemonUnavailable(failure.code, failure.message, failure.reason)
         case _:

@@ -6,66 +6,48 @@ import than all the rest of the client.
 
 from __future__ import annotations
 
-import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
+
+from msgspec import structs
 
 from jarvis_secretsd import messages as m
+from jarvis_secretsd.client.access import Access
 from jarvis_secretsd.client.connection import Connection
 from jarvis_secretsd.client.errors import (
-    BadRequest,
     ConnectionLost,
     DaemonUnreachable,
     NoDaemon,
     SecretsClientError,
     error_of,
 )
-from jarvis_secretsd.errors import MalformedInput, TooLarge
-from jarvis_secretsd.values import BearerToken, ClientId, Kid, Kind, SecretName, SecretValue
-from jarvis_secretsd.wire.codec import decode_reply, encode_request
-from jarvis_secretsd.wire.frames import pack
-from jarvis_secretsd.wire.table import TABLE
-
-if TYPE_CHECKING:
-    from jarvis_secretsd.client.url import Address
+from jarvis_secretsd.client.questions import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    answers_in,
+    framed,
+    is_confidential,
+    is_repeatable,
+    put_of,
+    result_of,
+)
+from jarvis_secretsd.values import Kid, Kind, SecretName, SecretValue
 
 R = TypeVar("R", bound=m.Result)
 T = TypeVar("T")
-
-_REPEATABLE = m.Health | m.WhoAmI | m.Get | m.List | m.Can | m.TokenList | m.AuditHead
-"""What changes nothing, so that asking twice is asking once."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
-"""Seconds between two attempts while a daemon is waited for; each pause doubles."""
 
 
 class Session:
     """One connection's questions, one at a time. Threads may share it.
 
-    `timeout` and `wait` are seconds: for each answer, and for a daemon that isn't there yet.
     `changed` is called after each question that may have changed something.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        claim: ClientId | None,
-        token: BearerToken | None,
-        *,
-        daemon_uid: int | None,
-        timeout: float,
-        wait: float,
-        changed: Callable[[], None],
-    ) -> None:
-        self._address = address
-        self._claim = claim
-        self._token = token
-        self._daemon_uid = daemon_uid
-        self._timeout = timeout
-        self._wait = wait
+    def __init__(self, access: Access, changed: Callable[[], None]) -> None:
+        self._access = access
         self._changed = changed
         self._connection: Connection | None = None
         self._lock = RLock()
@@ -84,17 +66,20 @@ class Session:
         grace_days: int | None,
         auto_rotate: bool | None,
         expect_kid: str | None,
+        length: int | None,
+        alphabet: str | None,
     ) -> m.Stored:
         """Store a value, or have one generated."""
-        asked = m.Put(
+        asked = put_of(
             name,
-            None if value is None else _text(value),
-            encoding=None if value is None or value.is_text else "base64",
+            value,
             kind=kind,
             rotation_days=rotation_days,
             grace_days=grace_days,
             auto_rotate=auto_rotate,
             expect_kid=expect_kid,
+            length=length,
+            alphabet=alphabet,
         )
         return self.ask(asked, m.Stored)
 
@@ -107,10 +92,24 @@ class Session:
             secrets += page.secrets
         return tuple(secrets)
 
+    def sign_jwt(
+        self, claims: Mapping[str, Any], ttl: int | None, key: SecretName | None
+    ) -> m.JwtSigned:
+        """A token with these claims."""
+        return self.ask(m.SignJwt(claims, ttl, key), m.JwtSigned)
+
+    def verify_jwt(self, token: str, audience: str | None, issuer: str | None) -> m.JwtVerified:
+        """What a token claims that holds."""
+        return self.ask(m.VerifyJwt(token, audience, issuer), m.JwtVerified)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys, as their JSON has them."""
+        found = self.ask(m.Jwks(), m.KeySet)
+        return {"keys": [structs.asdict(key) for key in found.keys]}
+
     def call(self, operation: m.Operation) -> m.Result:
         """What an operation gives, as the result that it has on the wire."""
-        row = next(row for row in TABLE if row.operation is type(operation))
-        return self.ask(operation, row.result)
+        return self.ask(operation, result_of(operation))
 
     def ask(self, operation: m.Operation, result: type[R]) -> R:
         """What one operation gives. Raises SecretsClientError."""
@@ -140,9 +139,9 @@ class Session:
     def _exchange(
         self, operations: Sequence[m.Operation], result: type[R]
     ) -> tuple[R | m.Failure, ...]:
-        requests = [self._frame(operation) for operation in operations]
-        repeatable = all(isinstance(operation, _REPEATABLE) for operation in operations)
-        is_secret = self._token is not None or any(map(_holds_a_value, operations))
+        requests = [framed(operation, self._access) for operation in operations]
+        repeatable = all(map(is_repeatable, operations))
+        is_secret = any(is_confidential(operation, self._access) for operation in operations)
         with self._lock:
             try:
                 bodies = self._converse(requests, is_secret)
@@ -156,10 +155,10 @@ class Session:
                 if not repeatable:
                     self._changed()
         try:
-            return tuple(decode_reply(body, result) for body in bodies)
-        except MalformedInput as error:
+            return answers_in(bodies, result, self._access.address)
+        except DaemonUnreachable:
             self.close()
-            raise DaemonUnreachable(f"what answers at {self._address} is not the daemon") from error
+            raise
 
     def _converse(self, requests: Sequence[bytes], is_secret: bool) -> Sequence[bytes]:
         try:
@@ -172,14 +171,14 @@ class Session:
     def _connected(self, is_secret: bool) -> Connection:
         if self._connection is None or self._connection.is_stale():
             self._hang_up()
-            self._connection = Connection(self._address, self._timeout)
+            self._connection = Connection(self._access.address, self._access.timeout)
         if is_secret:
-            self._connection.check_owner(self._daemon_uid)
+            self._connection.check_owner(self._access.daemon_uid)
         return self._connection
 
     def _patiently(self, act: Callable[[], T], passing: type[DaemonUnreachable]) -> T:
         """What `act` gives; while it fails in this way, it is tried again until `wait` is over."""
-        deadline = time.monotonic() + self._wait
+        deadline = time.monotonic() + self._access.wait
         pause = FIRST_PAUSE
         while True:
             try:
@@ -191,26 +190,7 @@ class Session:
             time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _frame(self, operation: m.Operation) -> bytes:
-        try:
-            return pack(encode_request(operation, self._claim, self._token))
-        except TooLarge:
-            raise BadRequest(
-                "too_large", "this text is too large once it is escaped; put it as bytes"
-            ) from None
-
     def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _text(value: SecretValue) -> str:
-    """The value as it stands in a request."""
-    if value.is_text:
-        return value.reveal_text()
-    return base64.b64encode(value.reveal()).decode()
-
-
-def _holds_a_value(operation: m.Operation) -> bool:
-    return isinstance(operation, m.Put) and operation.value is not None

@@ -13,10 +13,19 @@ from jarvis_secretsd import __version__
 from jarvis_secretsd.daemon import files, metrics
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
+from jarvis_secretsd.daemon.compaction import Compactor
 from jarvis_secretsd.daemon.config import Config
 from jarvis_secretsd.daemon.hardening import raise_descriptor_limit
+from jarvis_secretsd.daemon.hooks import Hooks
 from jarvis_secretsd.daemon.housekeeping import Housekeeper
-from jarvis_secretsd.daemon.keys import Aead, Opener, SlotKind, new_recovery_code, self_test
+from jarvis_secretsd.daemon.keys import (
+    Aead,
+    Ed25519,
+    Opener,
+    SlotKind,
+    new_recovery_code,
+    self_test,
+)
 from jarvis_secretsd.daemon.listeners import Listener, open_listeners
 from jarvis_secretsd.daemon.lock import VaultLock
 from jarvis_secretsd.daemon.loop import Loop, LoopLimits
@@ -25,13 +34,17 @@ from jarvis_secretsd.daemon.rewriting import compact
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.startup import State, found_state, is_first_start, open_state
 from jarvis_secretsd.daemon.systemd import Notifier, activated_sockets
+from jarvis_secretsd.daemon.timekeeping import Timekeeper
 from jarvis_secretsd.daemon.unlocking import AskPassphrase, new_opener, opener_of
 from jarvis_secretsd.domain.advice import warnings
 from jarvis_secretsd.domain.audit import Event, Outcome
+from jarvis_secretsd.domain.host import Denial
+from jarvis_secretsd.domain.jwt import JwtIssuer, JwtRules
 from jarvis_secretsd.domain.policy import Pattern, Policy
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import DEFAULT_KINDS, RotationRules
-from jarvis_secretsd.domain.service import Denial, Service
+from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import ConfigurationError, StartRefused
 from jarvis_secretsd.messages import AuditHeadStatus, HealthStatus
@@ -88,6 +101,8 @@ def load_state(
 ) -> State:
     """The durable state, made if this is the first start. Raises StartRefused."""
     paths, clock = config.paths, Clock()
+    files.sweep(paths.vault_path)
+    files.sweep(paths.heads_path)
     if not is_first_start(paths, with_key_file=config.crypto.unlock == "file"):
         state = open_state(paths, opener_of(config, ask), clock.now(), override=override)
         compact(state, paths, clock.now())
@@ -126,12 +141,19 @@ def rotation_rules(config: Config) -> RotationRules:
         rotation_days=config.security.rotation_days,
         grace_days=config.security.grace_days,
         auto=tuple(map(Pattern.of, config.rotation.auto)),
+        hooked=tuple(Pattern.of(hook.pattern) for hook in config.hooks),
+        publish_secs=config.rotation.publish_secs,
         kinds=tuple((Pattern.of(text), kind) for kind, texts in kinds.items() for text in texts),
     )
 
 
-RESERVED_DESCRIPTORS = 32
-"""For vault, log, their new files, listeners and the selector: a full house still commits."""
+def jwt_rules(config: Config) -> JwtRules:
+    """The configuration's rules of tokens."""
+    return JwtRules(config.jwt.issuer, config.jwt.ttl_secs, config.jwt.max_ttl_secs)
+
+
+RESERVED_DESCRIPTORS = 64
+"""For vault, log, their new files, listeners, selector and hooks: a full house still commits."""
 
 
 class Daemon:
@@ -141,7 +163,7 @@ class Daemon:
         self._config = config
         self._state = state
         self._started = time.monotonic()
-        self._clock = Clock(state.time)
+        self._clock = Clock(state.time, confirm_secs=float(config.rotation.confirm_clock_secs))
         self._metrics = metrics.Metrics()
         self._loop: Loop | None = None
         synced = config.audit.sync == "always"
@@ -151,12 +173,27 @@ class Daemon:
             rotation_rules(config),
             self,
             Refusals(config.limits.refusals_per_minute),
+            Reads(self._clock.now()),
+            JwtIssuer(jwt_rules(config), Ed25519()),
             claim_required=config.security.require_client_id_header,
+        )
+        self._compactor = Compactor(state, config.paths, self._ledger, self._clock)
+        self._timekeeper = Timekeeper(self._service, self._ledger, self._clock, state.time)
+        self._hooks = Hooks(
+            config.hooks,
+            self._service,
+            self._ledger,
+            self._clock,
+            self._timekeeper.defer,
+            vault_path=str(config.paths.vault_path),
         )
         self._housekeeper = Housekeeper(
             self._service,
             self._ledger,
             state,
+            self._timekeeper,
+            self._hooks,
+            self._compactor,
             self._clock,
             heads_path=str(config.paths.heads_path),
             sync_secs=None if synced else float(config.audit.interval_secs),
@@ -170,6 +207,7 @@ class Daemon:
             max_connections_per_uid=self._config.limits.max_connections_per_uid,
             idle_secs=float(self._config.limits.idle_secs),
             request_secs=float(self._config.limits.request_secs),
+            heartbeat_secs=float(self._config.limits.heartbeat_secs),
         )
         self._loop = Loop(
             self._service,
@@ -181,10 +219,13 @@ class Daemon:
             self._metrics,
             signals,
         )
+        self._hooks.begin(self._loop)
         return self._loop
 
     def conclude(self) -> None:
         """Say in the log what was refused of late and that we stop; keep where both files end."""
+        self._compactor.close()
+        self._hooks.close()
         self._record("stop", None, *map(Act, self._service.refusals.close()))
         self._housekeeper.write_heads()
 
@@ -226,9 +267,12 @@ class Daemon:
             metrics.Now(
                 status=self._ledger.trouble or metrics.OK,
                 secrets=self._state.vault.live_count,
+                due=self._timekeeper.due,
+                unresolved=self._hooks.unresolved,
                 connections=self._loop.connection_counts if self._loop else {},
                 refused=self._service.refusals.totals,
                 turned_away=self._loop.turned_away if self._loop else 0,
+                watchers=self._loop.watcher_count if self._loop else 0,
             )
         )
 

@@ -58,12 +58,15 @@ class Turn:
     """What one pass of the loop brought: acts to make durable, and replies that wait for that.
 
     `vault` is the vault as the requests of this turn see it: with what came before them in it.
+    `settled` is the time that decides what is over. `is_kept` says that it has become durable.
     """
 
-    def __init__(self, base: Vault, now: datetime) -> None:
+    def __init__(self, base: Vault, now: datetime, settled: datetime | None = None) -> None:
         self.now = now
+        self.settled = settled or now
         self.vault = base
         self.acts: list[Act] = []
+        self.is_kept = False
         self._base = base
         self._replies: list[tuple[Recipient, Reply]] = []
 
@@ -91,6 +94,7 @@ class Turn:
         """It is durable: what it changed becomes the vault, and the replies are released."""
         if self.vault is not self._base:
             self._base.absorb(self.vault)
+        self.is_kept = True
         for recipient, reply in self._replies:
             recipient.deliver(reply)
 
@@ -116,6 +120,7 @@ class Ledger:
         self._audit = audit
         self._synced = synced
         self._refused = 0
+        self._owed: list[Event] = []
 
     def commit(self, turn: Turn) -> None:
         """Make the turn durable and release its replies. After SyncFailed the process must end.
@@ -131,6 +136,17 @@ class Ledger:
         turn = Turn(self.vault, now)
         turn.witness((self._resumption(),))
         self._try(turn)
+
+    def log(self, now: datetime, entry: Event) -> None:
+        """Write the entry of a record that the vault has already. Raises SyncFailed.
+
+        What the log refuses is owed to it: nothing happens before it has taken that.
+        """
+        turn = Turn(self.vault, now)
+        turn.witness((Act(entry),))
+        self._try(turn)
+        if self.trouble is not None:
+            self._owed.append(entry)
 
     def sync_audit(self) -> None:
         """Make durable what interval mode left open. Raises SyncFailed."""
@@ -174,13 +190,14 @@ class Ledger:
         if not turn.acts:
             return
         remaining = iter(heads)
-        events = [
+        events = self._owed + [
             act.event if act.change is None else with_head(act.event, next(remaining))
             for act in turn.acts
         ]
         self._audit.write(turn.now, events, self._vault_file.head)
         if self._synced and any(event.outcome != Outcome.DENIED for event in events):
             self._audit.sync()
+        self._owed = []
 
 
 def with_head(event: Event, head: VaultHead) -> Event:

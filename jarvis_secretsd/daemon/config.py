@@ -41,6 +41,16 @@ Glob = Annotated[
 Days = Annotated[int, Meta(ge=1, le=MAX_DAYS, description=f"whole days from 1 to {MAX_DAYS}")]
 GraceDays = Annotated[int, Meta(ge=0, le=MAX_DAYS, description=f"whole days from 0 to {MAX_DAYS}")]
 Secs = Annotated[int, Meta(ge=1, le=MAX_SECS, description=f"whole seconds from 1 to {MAX_SECS}")]
+BeatSecs = Annotated[int, Meta(ge=1, le=30, description="whole seconds from 1 to 30")]
+"""Who watches takes a connection that is silent for a minute for a dead one."""
+
+TokenSecs = Annotated[
+    int,
+    Meta(ge=1, le=366 * MAX_SECS, description=f"whole seconds from 1 to {366 * MAX_SECS}"),
+]
+IssuerName = Annotated[
+    str, Meta(min_length=1, max_length=255, description='a name, as in "jarvis-secretsd"')
+]
 Count = Annotated[int, Meta(ge=1, le=1_000_000, description="a number from 1 to 1000000")]
 Command = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[^\x00]+$", description="text without NUL")], ...],
@@ -148,24 +158,43 @@ class AuditConfig(Section, frozen=True):
 class RotationConfig(Section, frozen=True):
     """What the clock may rotate, and what kind of secret a name speaks of.
 
-    An entry of `kinds` takes the place of the built-in patterns for that kind.
+    An entry of `kinds` takes the place of the built-in patterns for that kind. A signing key that
+    the clock makes is published `publish_secs` before it signs; a clock that jumped ahead is
+    believed after `confirm_clock_secs`.
     """
 
     auto: tuple[Glob, ...] = ()
+    publish_secs: Secs = 600
+    confirm_clock_secs: Secs = 60
     kinds: Mapping[Kind, tuple[Glob, ...]] = {}
 
 
+class JwtConfig(Section, frozen=True):
+    """Who tokens say has issued them, and how long they are good: by default, and at most."""
+
+    issuer: IssuerName = "jarvis-secretsd"
+    ttl_secs: TokenSecs = 3600
+    max_ttl_secs: TokenSecs = 24 * 3600
+
+
 class LimitsConfig(Section, frozen=True):
-    """What one user may take, and how long a connection may keep us waiting."""
+    """What one user may take, and how long a connection may keep us waiting.
+
+    A watcher hears something at least every `heartbeat_secs`.
+    """
 
     max_connections_per_uid: Count = 1024
     idle_secs: Secs = 300
     request_secs: Secs = 15
+    heartbeat_secs: BeatSecs = 15
     refusals_per_minute: Count = 60
 
 
 class HookConfig(Section, frozen=True):
-    """A program that changes the far end when a secret whose name matches is rotated."""
+    """A program that changes the far end when a secret whose name matches is rotated.
+
+    Of several whose patterns match, the first is the secret's hook.
+    """
 
     pattern: Glob
     command: Command
@@ -182,5 +211,6 @@ class Config(Section, frozen=True):
     logging: LoggingConfig = LoggingConfig()
     audit: AuditConfig = AuditConfig()
     rotation: RotationConfig = RotationConfig()
+    jwt: JwtConfig = JwtConfig()
     limits: LimitsConfig = LimitsConfig()
     hooks: tuple[HookConfig, ...] = ()

@@ -102,6 +102,16 @@ def _path_faults(config: Config) -> Iterator[Fault]:
             yield Fault(other, f"{path} is also {key}; give each a path of its own")
 
 
+def _jwt_faults(config: Config) -> Iterator[Fault]:
+    jwt = config.jwt
+    if jwt.ttl_secs > jwt.max_ttl_secs:
+        yield Fault(
+            "jwt.ttl_secs",
+            f"{jwt.ttl_secs} is more than max_ttl_secs allows;"
+            f" write ttl_secs = {jwt.max_ttl_secs} or less",
+        )
+
+
 def _hook_faults(config: Config) -> Iterator[Fault]:
     for place, hook in enumerate(config.hooks):
         program = hook.command[0]
@@ -116,6 +126,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Fault]]], ...] 
     (("server", "security"), _remote_faults),
     (("security",), _grace_faults),
     (("paths", "security", "server"), _path_faults),
+    (("jwt",), _jwt_faults),
     (("hooks",), _hook_faults),
 )
 """Each rule, after the sections that it reads."""

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 
 from jarvis_secretsd.domain.peer import Peer
-from jarvis_secretsd.messages import Failure, Reply, Request
+from jarvis_secretsd.messages import Failure, Reply, Request, Told
 from jarvis_secretsd.wire.conversation import Conversation, WireRules
 
 READ_BYTES = 64 * 1024
@@ -27,6 +27,8 @@ class Connection:
 
     Its end has two steps: once all is said, our side is shut, and what still comes is read and
     thrown away, since closing over unread input would make the kernel take our last word back.
+
+    A watcher is owed an end for as long as it listens; one that doesn't is given up.
     """
 
     def __init__(self, sock: socket.socket, peer: Peer, rules: WireRules) -> None:
@@ -38,6 +40,7 @@ class Connection:
         self._unsent = b""
         self._at_end = False
         self._is_dismissed = False
+        self._is_given_up = False
         self._is_shut = False
 
     def fileno(self) -> int:
@@ -53,7 +56,7 @@ class Connection:
         if not data:
             self._at_end = True
             self._conversation.feed_eof()
-        elif not self._takes_no_more:
+        elif self.is_watching or not self._takes_no_more:
             self._conversation.feed(data)
         return self.take()
 
@@ -64,6 +67,13 @@ class Connection:
     def deliver(self, reply: Reply) -> None:
         """Answer the oldest unanswered request."""
         self._conversation.reply(reply)
+
+    def tell(self, told: Told) -> None:
+        """Give a watcher its next message, unless too many wait for it already: it doesn't read."""
+        if len(self._unsent) > MAX_UNSENT:
+            self._is_given_up = True
+        else:
+            self._conversation.say(told)
 
     def flush(self) -> None:
         """Write what is due, as far as the peer takes it, and shut our side after the last word."""
@@ -79,8 +89,14 @@ class Connection:
             self._socket.shutdown(socket.SHUT_WR)
 
     def dismiss(self) -> None:
-        """Take no more requests; what is being answered still leaves."""
+        """Take no more requests, and end a watch; what is being answered still leaves."""
         self._is_dismissed = True
+        self._conversation.end_stream()
+
+    @property
+    def is_watching(self) -> bool:
+        """A watch has begun and goes on."""
+        return self._conversation.is_streaming
 
     @property
     def has_backlog(self) -> bool:
@@ -97,6 +113,7 @@ class Connection:
         """There is room for the answer to whatever comes."""
         return not self._at_end and (
             self._is_shut
+            or self.is_watching
             or (
                 not self._takes_no_more
                 and not self._conversation.backlog
@@ -111,8 +128,8 @@ class Connection:
 
     @property
     def is_over(self) -> bool:
-        """The peer is done, and has all that it is due."""
-        return self._at_end and self._is_said
+        """The peer is done, and has all that it is due, or won't take it."""
+        return self._is_given_up or (self._at_end and self._is_said)
 
     def close(self) -> None:
         """Close the socket."""
@@ -124,4 +141,5 @@ class Connection:
 
     @property
     def _is_said(self) -> bool:
-        return not (self._unsent or self._conversation.unanswered or self._conversation.backlog)
+        awaited = self._conversation
+        return not (self._unsent or awaited.unanswered or awaited.backlog or awaited.is_streaming)

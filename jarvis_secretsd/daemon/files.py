@@ -74,21 +74,45 @@ def replace_chunks(path: AnyPath, chunks: Iterable[bytes], mode: int = 0o600) ->
 
     The caller closes the descriptor, which is open for reading and appending.
     """
+    descriptor, temporary = begin_private(path, chunks, mode)
+    try:
+        take_place(path, temporary)
+    except BaseException:
+        give_up(path, descriptor, temporary)
+        raise
+    return descriptor
+
+
+def begin_private(path: AnyPath, chunks: Iterable[bytes], mode: int = 0o600) -> tuple[int, str]:
+    """A durable new file beside the path, to take its place later: descriptor and name."""
     with opened_parent(path) as (directory, name), storage_errors(path):
         temporary = f".{name}.{secrets.token_hex(8)}.new"
-        descriptor = _write_new(directory, temporary, chunks, mode, keep=True)
-        try:
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-        except OSError:
-            os.close(descriptor)
-            os.unlink(temporary, dir_fd=directory)
-            raise
-        try:
-            _sync(directory, path)
-        except SyncFailed:
-            os.close(descriptor)
-            raise
-        return descriptor
+        return _write_new(directory, temporary, chunks, mode, keep=True), temporary
+
+
+def take_place(path: AnyPath, temporary: str) -> None:
+    """Durably rename what `begin_private` made over the path; the caller has synced it.
+
+    If it raises, `give_up` is the caller's to call.
+    """
+    with opened_parent(path) as (directory, name), storage_errors(path):
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        _sync(directory, path)
+
+
+def give_up(path: AnyPath, descriptor: int, temporary: str) -> None:
+    """Close and remove what `begin_private` made, as far as it is there."""
+    os.close(descriptor)
+    with opened_parent(path) as (directory, _), suppress(OSError):
+        os.unlink(temporary, dir_fd=directory)
+
+
+def sweep(path: AnyPath) -> None:
+    """Remove what a crash left of new files for this path."""
+    with opened_parent(path) as (directory, name), storage_errors(path):
+        for found in os.listdir(directory):
+            if found.startswith(f".{name}.") and found.endswith(".new"):
+                os.unlink(found, dir_fd=directory)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -12,8 +13,11 @@ from types import TracebackType
 
 from jarvis_secretsd.errors import SecretsError, StartRefused
 
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h, as the next: a signal to get when the parent ends."""
+
 PR_SET_DUMPABLE = 4
-"""From linux/prctl.h: 0 keeps processes of the same user from our memory and environment too."""
+"""0 keeps processes of the same user from our memory and environment too."""
 
 MAX_FRAMES = 8
 """Places of a failure that are worth telling, the innermost first."""
@@ -22,12 +26,21 @@ MAX_FRAMES = 8
 def harden(report: Callable[[str], None]) -> None:
     """Do all of it, before any secret is read; `report` gets the `fault` of what nobody catches."""
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        raise StartRefused(f"the kernel refuses prctl(PR_SET_DUMPABLE, 0): {reason}")
+    leave_no_core()
     _hold_tongue(report)
+
+
+def leave_no_core() -> None:
+    """What is in our memory is written nowhere when we end, and read by nobody before."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl("PR_SET_DUMPABLE", PR_SET_DUMPABLE, 0)
+
+
+def end_with(parent: int) -> None:
+    """This process, forked by the main thread of `parent`, is killed when that ends (prctl(2))."""
+    _prctl("PR_SET_PDEATHSIG", PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        signal.raise_signal(signal.SIGKILL)
 
 
 def raise_descriptor_limit() -> int:
@@ -51,6 +64,13 @@ def fault(error: BaseException) -> str:
     where = f" at {', '.join(places[:MAX_FRAMES])}" if places else ""
     what = f": {error.message}" if isinstance(error, SecretsError) else ""
     return f"{type(error).__name__}{where}{what}"
+
+
+def _prctl(name: str, option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise StartRefused(f"the kernel refuses prctl({name}, {value}): {reason}")
 
 
 def _hold_tongue(report: Callable[[str], None]) -> None:

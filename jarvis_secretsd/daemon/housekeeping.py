@@ -9,8 +9,11 @@ import structlog
 
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
+from jarvis_secretsd.daemon.compaction import Compactor
 from jarvis_secretsd.daemon.heads import write_heads
+from jarvis_secretsd.daemon.hooks import Hooks
 from jarvis_secretsd.daemon.startup import State
+from jarvis_secretsd.daemon.timekeeping import Timekeeper
 from jarvis_secretsd.domain.service import INTERNAL, Service
 from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull
@@ -37,6 +40,9 @@ class Housekeeper:
         service: Service,
         ledger: Ledger,
         state: State,
+        timekeeper: Timekeeper,
+        hooks: Hooks,
+        compactor: Compactor,
         clock: Clock,
         *,
         heads_path: str,
@@ -45,6 +51,9 @@ class Housekeeper:
         self._service = service
         self._ledger = ledger
         self._state = state
+        self._timekeeper = timekeeper
+        self._hooks = hooks
+        self._compactor = compactor
         self._clock = clock
         self._heads_path = heads_path
         self._sync_secs = sync_secs
@@ -56,7 +65,15 @@ class Housekeeper:
 
     def next_at(self) -> float | None:
         """The monotonic moment of the next chore."""
-        moments = [self._heads_at, self._sync_at, self._probe_at, self._summaries_at()]
+        moments = [
+            self._heads_at,
+            self._sync_at,
+            self._probe_at,
+            self._summaries_at(),
+            self._timekeeper.next_at(),
+            self._hooks.next_at(),
+            self._compactor.next_at(),
+        ]
         if self._hung_up:
             moments.append(0.0)
         return min((moment for moment in moments if moment is not None), default=None)
@@ -65,8 +82,13 @@ class Housekeeper:
         """SIGHUP: the policy is read anew, and the audit log's file is opened anew."""
         self._hung_up = True
 
+    def open(self, turn: Turn) -> None:
+        """Add to the turn what the time has brought, before anybody asks in it."""
+        self._timekeeper.ask(turn)
+
     def before_commit(self, turn: Turn) -> None:
-        """Add to the turn what the time has brought."""
+        """Add to the turn what belongs at its end."""
+        self._hooks.ask(turn)
         summaries = self._service.summaries(turn.now)
         turn.witness(summaries)
         _log_summaries(summaries)
@@ -81,9 +103,14 @@ class Housekeeper:
         """Do the chores that are due, and plan those that this turn made necessary."""
         monotonic = self._clock.monotonic()
         if turn.acts:
+            changes = tuple(change for change, _ in turn.changes)
+            self._timekeeper.plan(changes)
+            self._hooks.take_in(changes)
             self._heads_at = self._heads_at or self._written_heads + HEADS_SECS
             if self._sync_secs is not None:
                 self._sync_at = self._sync_at or monotonic + self._sync_secs
+        self._hooks.tend()
+        self._compactor.work()
         self._see_to_trouble(turn, monotonic)
         if self._sync_at is not None and self._sync_at <= monotonic:
             self._sync_at = None
@@ -94,7 +121,7 @@ class Housekeeper:
     def write_heads(self) -> None:
         """Keep where vault and log end. On a full disk the older heads stay, which are true too."""
         self._heads_at, self._written_heads = None, self._clock.monotonic()
-        heads = self._state.heads(self._clock.now())
+        heads = self._state.heads(self._clock.settled())
         try:
             write_heads(self._heads_path, heads, self._state.vault_file.data_key)
         except SecretsError as error:

@@ -23,6 +23,7 @@ from jarvis_secretsd.daemon.configrules import contradictions
 from jarvis_secretsd.daemon.configtable import path_of, table_faults
 from jarvis_secretsd.daemon.files import read_trusted
 from jarvis_secretsd.daemon.findings import Findings
+from jarvis_secretsd.daemon.hookcheck import inspect_hooks
 from jarvis_secretsd.daemon.reachability import inspect_reach
 from jarvis_secretsd.daemon.socketcheck import inspect_listeners
 from jarvis_secretsd.daemon.statecheck import inspect_state, is_running
@@ -85,6 +86,8 @@ def _inspect(sound: Sound | None, who: Account, found: Findings) -> Inspection:
         policy = _read_policy(config, found) if sound.has("security") else None
         if sound.has("paths", "crypto"):
             inspect_state(config, found)
+        if sound.has("hooks"):
+            inspect_hooks(config.hooks, found)
         if sound.has("server"):
             inspect_listeners(config.server, found, running=bool(running))
         if policy is not None and sound.has("server"):

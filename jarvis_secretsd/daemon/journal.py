@@ -137,7 +137,10 @@ class Journal:
 
         Raises StorageFull or StorageFailed, and then the old file is untouched, or SyncFailed.
         """
-        descriptor = files.replace_chunks(self.path, chunks)
+        self.adopt(files.replace_chunks(self.path, chunks))
+
+    def adopt(self, descriptor: int) -> None:
+        """Go on with the file that has taken the place of ours."""
         os.close(self._descriptor)
         self._adopt(descriptor)
 

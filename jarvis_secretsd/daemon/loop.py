@@ -11,7 +11,7 @@ import selectors
 import signal
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -23,12 +23,16 @@ from jarvis_secretsd.daemon.metrics import OK, Metrics
 from jarvis_secretsd.daemon.reception import Reception
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.timeouts import Timeouts
+from jarvis_secretsd.daemon.watchers import Watchers
 from jarvis_secretsd.domain.peer import Transport
 from jarvis_secretsd.domain.service import Service
 from jarvis_secretsd.domain.witness import Answer
 from jarvis_secretsd.messages import Failure, Request
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+LONGEST_SLEEP_SECS = 20 * 24 * 3600.0
+"""epoll_wait(2) counts milliseconds in 31 bits, and a secret may be due in 90 days."""
 
 STOP_SECS = 5.0
 """Time for peers to take their last replies when the daemon stops."""
@@ -41,6 +45,18 @@ class LoopLimits(Struct, frozen=True):
     max_connections_per_uid: int
     idle_secs: float
     request_secs: float
+    heartbeat_secs: float
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A descriptor of our own, which no peer is behind."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+    def ready(self) -> None:
+        """It can be read: see to it. What comes of it enters a turn by the housekeeping."""
 
 
 class Housekeeping(Protocol):
@@ -49,8 +65,11 @@ class Housekeeping(Protocol):
     def next_at(self) -> float | None:
         """The monotonic moment of the next chore; None when there is none."""
 
+    def open(self, turn: Turn) -> None:
+        """Add to the turn what the time has brought, before anybody asks in it."""
+
     def before_commit(self, turn: Turn) -> None:
-        """Add to the turn what the time has brought."""
+        """Add to the turn what belongs at its end."""
 
     def after_commit(self, turn: Turn) -> None:
         """See to what a finished turn leaves to do; no reply waits for it."""
@@ -91,6 +110,7 @@ class Loop:
         self._backlog: list[Connection] = []
         self._idle = Timeouts[Connection](limits.idle_secs)
         self._hurried = Timeouts[Connection](limits.request_secs)
+        self._watchers = Watchers(service, ledger, limits.heartbeat_secs)
         self._policy = service.policy
         self._is_stopping = False
 
@@ -104,6 +124,11 @@ class Loop:
         """Connections that were closed at once, since their uid has its share."""
         return self._reception.turned_away
 
+    @property
+    def watcher_count(self) -> int:
+        """Connections that are told of changes."""
+        return len(self._watchers)
+
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is in flight. Raises SyncFailed."""
         try:
@@ -113,16 +138,17 @@ class Loop:
         finally:
             self._selector.close()
 
-    def watch(self, listener: Listener) -> None:
-        """Wake when a peer waits at this listener."""
-        self._selector.register(listener, READ, listener)
+    def watch(self, source: Listener | Source) -> None:
+        """Wake when a peer waits at this listener, or this source can be read."""
+        self._selector.register(source, READ, source)
 
-    def ignore(self, listener: Listener) -> None:
-        """Wake for this listener no more."""
-        self._selector.unregister(listener)
+    def ignore(self, source: Listener | Source) -> None:
+        """Wake for it no more."""
+        self._selector.unregister(source)
 
     def _turn(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        turn = Turn(self._ledger.vault, self._clock.now())
+        turn = Turn(self._ledger.vault, self._clock.now(), self._clock.settled())
+        self._housekeeping.open(turn)
         served, self._backlog = self._backlog, []
         for connection in served:
             self._ask(turn, connection, connection.take())
@@ -135,6 +161,8 @@ class Loop:
                     self._welcome(listener)
                 case Signals() as signals:
                     self._heed(signals)
+                case Source() as source:
+                    source.ready()
         self._housekeeping.before_commit(turn)
         started = self._clock.monotonic()
         self._ledger.commit(turn)
@@ -142,6 +170,8 @@ class Loop:
             self._metrics.commit(self._clock.monotonic() - started)
             self._metrics.audit_entries += len(turn.acts)
         for connection in served:
+            self._settle(connection)
+        for connection in self._watchers.tell(turn, served, self._clock.monotonic()):
             self._settle(connection)
         self._housekeeping.after_commit(turn)
         if self._policy is not self._service.policy:
@@ -164,8 +194,10 @@ class Loop:
                 self._service.malformed(peer, turn.now)
                 turn.add(Answer(request), connection)
             else:
-                answer = self._service.handle(request, peer, turn.vault, turn.now, os.urandom)
-                turn.add(answer, connection)
+                answer = self._service.handle(
+                    request, peer, turn.vault, turn.now, os.urandom, turn.settled
+                )
+                turn.add(answer, self._watchers.recipient(answer.watching, connection))
                 reply = answer.reply
                 outcome = reply.code if isinstance(reply, Failure) else OK
                 self._metrics.request(request.operation.op, outcome, peer.transport)
@@ -183,7 +215,10 @@ class Loop:
             self._drop(connection)
             return
         now = self._clock.monotonic()
-        self._idle.restart(connection, now)
+        if connection.is_watching:
+            self._idle.cancel(connection)
+        else:
+            self._idle.restart(connection, now)
         if connection.is_hurried:
             self._hurried.start(connection, now)
         else:
@@ -223,10 +258,13 @@ class Loop:
             self._idle.next_at(),
             self._hurried.next_at(),
             self._reception.next_at(),
+            self._watchers.next_at(),
             self._housekeeping.next_at(),
         )
         due = min((moment for moment in moments if moment is not None), default=None)
-        return None if due is None else max(0.0, due - self._clock.monotonic())
+        if due is None:
+            return None
+        return min(max(0.0, due - self._clock.monotonic()), LONGEST_SLEEP_SECS)
 
     def _drop_late(self) -> None:
         now = self._clock.monotonic()
@@ -265,4 +303,5 @@ class Loop:
         self._reception.release(connection)
         self._idle.cancel(connection)
         self._hurried.cancel(connection)
+        self._watchers.leave(connection)
         connection.close()

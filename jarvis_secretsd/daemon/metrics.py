@@ -60,9 +60,12 @@ class Now(Struct, frozen=True):
 
     status: str
     secrets: int
+    due: int
     connections: Mapping[Transport, int]
     refused: Mapping[Refusal, int]
     turned_away: int
+    unresolved: int = 0
+    watchers: int = 0
 
 
 class Metrics:
@@ -117,8 +120,13 @@ class Metrics:
         yield _counter("commits", "Turns made durable.", sum(self._commits))
         yield self._commit_family()
         yield _gauge("secrets", "Secrets that can be read.", now.secrets)
+        yield _gauge("due", "Secrets whose rotation is due and is for people to do.", now.due)
+        yield _gauge(
+            "unresolved", "Secrets of which nobody can tell which version is live.", now.unresolved
+        )
         yield _gauge("up", "1 if health says ok.", int(now.status == OK))
         yield _connections(now.connections)
+        yield _gauge("watchers", "Connections that are told of changes.", now.watchers)
         yield _build()
 
     def _request_family(self) -> Metric:

@@ -12,6 +12,7 @@ from jarvis_secretsd.daemon.config import PathsConfig
 from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.keys import Slot
 from jarvis_secretsd.daemon.startup import State
+from jarvis_secretsd.daemon.vaultrewriting import Rewriting
 from jarvis_secretsd.domain.audit import Event, Outcome
 from jarvis_secretsd.domain.changes import Record, Rewritten, encode_record
 
@@ -33,21 +34,48 @@ def rewrite(
     The last record of the new file says what the head was before and carries the entry `event`, so
     that a crash behind it loses neither. Raises StorageFull, StorageFailed, SyncFailed.
     """
+    essence = state.vault.essence(state.time)
+    records = [(number, encode_record(Record(change, None))) for number, change in essence]
+    rewriting = state.vault_file.begin_rewrite(slots=slots, compacted_to=_next_number(state))
+    try:
+        rewriting.add(records)
+    except BaseException:
+        state.vault_file.give_up_rewrite(rewriting)
+        raise
+    entry = conclude(state, paths, event, rewriting, settled=state.time)
+    state.audit.write(now, [entry], state.vault_file.head)
+    state.audit.sync()
+    write_heads(paths.heads_path, state.heads(state.time), state.vault_file.data_key)
+
+
+def conclude(
+    state: State,
+    paths: PathsConfig,
+    event: Event,
+    rewriting: Rewriting,
+    *,
+    settled: datetime,
+    dead_since: datetime | None = None,
+) -> Event:
+    """Put the new file, whose records are all there, in the vault's place, on record.
+
+    `settled` is the time that the next start takes up, `dead_since` when the first value ended that
+    the new file holds all the same. What is returned is the entry that the log must have before any
+    other. Raises StorageFull and StorageFailed, after which the old file stands; SyncFailed.
+    """
     vault_file = state.vault_file
     # The heads name the end that the new file's last record names: what lies before it is sealed
     # anew, and the next start couldn't find an older head in it.
-    write_heads(paths.heads_path, state.heads(now), vault_file.data_key)
-    rewritten = Rewritten(vault_file.head)
-    seq = vault_file.head.seq + 1
-    records = [
-        (number, encode_record(Record(change, None))) for number, change in state.vault.essence(now)
-    ]
-    records.append((seq, encode_record(Record(rewritten, event))))
-    vault_file.rewrite(records, slots=slots, compacted_to=seq)
+    write_heads(paths.heads_path, state.heads(settled), vault_file.data_key)
+    rewritten, seq = Rewritten(vault_file.head, dead_since), _next_number(state)
+    last = (seq, encode_record(Record(rewritten, event)))
+    vault_file.finish_rewrite(rewriting, last)
     state.vault.apply(seq, rewritten)
-    state.audit.write(now, [with_head(event, vault_file.head)], vault_file.head)
-    state.audit.sync()
-    write_heads(paths.heads_path, state.heads(now), vault_file.data_key)
+    return with_head(event, vault_file.head)
+
+
+def _next_number(state: State) -> int:
+    return state.vault_file.head.seq + 1
 
 
 def compact(state: State, paths: PathsConfig, now: datetime) -> bool:
@@ -58,7 +86,7 @@ def compact(state: State, paths: PathsConfig, now: datetime) -> bool:
     """
     if state.records < MIN_DEAD_RECORDS:
         return False
-    alive = len(state.vault.essence(now))
+    alive = len(state.vault.essence(state.time))
     dead = state.records - alive
     if dead < max(MIN_DEAD_RECORDS, alive):
         return False

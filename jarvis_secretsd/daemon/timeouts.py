@@ -34,11 +34,11 @@ class Timeouts(Generic[Waiter]):
             return since + self._secs
         return None
 
-    def expired(self, now: float) -> list[Waiter]:
-        """Those that have waited too long, who are waiters no more."""
+    def expired(self, now: float, limit: int | None = None) -> list[Waiter]:
+        """Those that have waited too long (`limit` at the most), who are waiters no more."""
         late: list[Waiter] = []
         for waiter, since in self._since.items():
-            if now < since + self._secs:
+            if now < since + self._secs or len(late) == limit:
                 break
             late.append(waiter)
         for waiter in late:

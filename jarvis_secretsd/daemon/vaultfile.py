@@ -23,6 +23,7 @@ from jarvis_secretsd.daemon.vaultlines import (
     encode,
     new_salt,
 )
+from jarvis_secretsd.daemon.vaultrewriting import Rewriting
 from jarvis_secretsd.domain.audit import VaultHead
 from jarvis_secretsd.errors import StateRefused
 
@@ -86,6 +87,7 @@ class VaultFile:
         self._replayed = False
         self.head = self._chain.start
         self._before: tuple[int, VaultHead] | None = None
+        self._rewriting: Rewriting | None = None
 
     @classmethod
     def create(
@@ -163,6 +165,9 @@ class VaultFile:
             lines.append(line + b"\n")
         size = self._journal.size
         self._journal.append(b"".join(lines))
+        if self._rewriting is not None:
+            numbers = (each.seq for each in heads)
+            self._rewriting.appended += zip(numbers, payloads, strict=True)
         self._before, self.head = (size, self.head), head
         return heads
 
@@ -177,6 +182,52 @@ class VaultFile:
         size, head = self._before
         self._journal.rewind(size)
         self.head, self._before = head, None
+        if self._rewriting is not None:
+            self._rewriting.forget_after(head.seq)
+
+    def begin_rewrite(
+        self, *, slots: Sequence[Slot] | None = None, compacted_to: int | None = None
+    ) -> Rewriting:
+        """A new file for this vault's records, each sealed anew; it isn't in its place yet.
+
+        What is appended meanwhile goes into both. Numbers may be missing up to `compacted_to`. None
+        keeps the slots, or `compacted_to`, that the header has. Raises StorageFull, StorageFailed.
+        """
+        self._must_be_settled()
+        keep = self.header
+        header = keep.renewed(
+            keep.slots if slots is None else tuple(slots),
+            keep.compacted_to if compacted_to is None else compacted_to,
+        ).authenticated(self.data_key)
+        self._rewriting = Rewriting(self.path, header, self.data_key)
+        return self._rewriting
+
+    def finish_rewrite(self, rewriting: Rewriting, last: tuple[int, bytes] | None = None) -> None:
+        """Durably put the new file in the vault's place, after what was appended, and `last`.
+
+        Its last number must be no less than `compacted_to` and than `head`'s, so that no number
+        comes twice. Raises StorageFull, StorageFailed and ValueError, after which the old file
+        stands; SyncFailed.
+        """
+        try:
+            rewriting.add(rewriting.appended)
+            rewriting.add(() if last is None else (last,))
+            self._journal.adopt(rewriting.take_place(least_seq=self.head.seq))
+        except BaseException:
+            self.give_up_rewrite(rewriting)
+            raise
+        self._rewriting = None
+        self.header, self._chain, self.head = rewriting.header, rewriting.chain, rewriting.head
+        self._before = None
+
+    def give_up_rewrite(self, rewriting: Rewriting) -> None:
+        """Remove the new file; the vault is as if it had never been begun.
+
+        One that was given up already, or has taken the vault's place, is left alone.
+        """
+        if self._rewriting is rewriting:
+            self._rewriting = None
+            rewriting.give_up()
 
     def rewrite(
         self,
@@ -185,33 +236,14 @@ class VaultFile:
         slots: Sequence[Slot] | None = None,
         compacted_to: int | None = None,
     ) -> None:
-        """Put a durable new file with these records in the vault's place, each sealed anew.
-
-        Records are (sequence number, payload). Numbers may be missing up to `compacted_to`, and the
-        last one must be no less than it and than `head`'s, so that no number comes twice. None
-        keeps the slots, or `compacted_to`, that the header has. Raises StorageFull, StorageFailed
-        and ValueError, after which the old file stands; SyncFailed.
-        """
-        self._must_be_settled()
-        keep = self.header
-        header = keep.renewed(
-            keep.slots if slots is None else tuple(slots),
-            keep.compacted_to if compacted_to is None else compacted_to,
-        ).authenticated(self.data_key)
-        chain = RecordChain(header, self.data_key)
-        head = chain.start
-
-        def lines() -> Iterator[bytes]:
-            nonlocal head
-            yield encode(header) + b"\n"
-            for seq, payload in records:
-                head, line = chain.seal(head, payload, seq)
-                yield line + b"\n"
-            if head.seq < max(self.head.seq, header.compacted_to):
-                raise ValueError(f"the last record is {head.seq}, before {self.head.seq}")
-
-        self._journal.replace(lines())
-        self.header, self._chain, self.head, self._before = header, chain, head, None
+        """All of `begin_rewrite` and `finish_rewrite` at once, for records (number, payload)."""
+        rewriting = self.begin_rewrite(slots=slots, compacted_to=compacted_to)
+        try:
+            rewriting.add(records)
+        except BaseException:
+            self.give_up_rewrite(rewriting)
+            raise
+        self.finish_rewrite(rewriting)
 
     def close(self) -> None:
         """Close the file and wipe the data key."""

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from jarvis_secretsd.domain.audit import Event, VaultHead
 from jarvis_secretsd.domain.identity import Token
-from jarvis_secretsd.values import ClientId, Kid, Kind, SecretName, SecretValue
+from jarvis_secretsd.domain.lifecycle import Step
+from jarvis_secretsd.values import ClientId, Kid, Kind, SecretName, SecretValue, State
 
 
 class Change(Struct, frozen=True, tag_field="type"):
@@ -25,7 +26,8 @@ class Change(Struct, frozen=True, tag_field="type"):
 class Care(Struct, frozen=True, omit_defaults=True):
     """How one secret is to be kept; None follows the configuration.
 
-    `inferred` says that nobody named the kind: it was read off the secret's name.
+    `inferred` says that nobody named the kind: it was read off the secret's name. `length` and
+    `alphabet` say how a value is generated, in characters.
     """
 
     kind: Kind
@@ -33,10 +35,15 @@ class Care(Struct, frozen=True, omit_defaults=True):
     rotation_days: int | None = None
     grace_days: int | None = None
     auto_rotate: bool | None = None
+    length: int | None = None
+    alphabet: str | None = None
 
 
 class VersionPut(Change, frozen=True, tag="put", omit_defaults=True):
-    """A new current version. `previous_until` is the end of the grace of the one before."""
+    """A new current version.
+
+    `previous_until` is the end of the grace of the one before; None: it has none, or no end.
+    """
 
     name: SecretName
     kid: Kid
@@ -45,6 +52,36 @@ class VersionPut(Change, frozen=True, tag="put", omit_defaults=True):
     care: Care
     at: datetime
     previous_until: datetime | None = None
+
+
+class VersionPending(Change, frozen=True, tag="pending", omit_defaults=True):
+    """A new version that isn't in force yet. It will be at `due`; None: when its hook says so.
+
+    `care` is the secret's from then on.
+    """
+
+    name: SecretName
+    kid: Kid
+    number: int
+    value: SecretValue
+    care: Care
+    at: datetime
+    due: datetime | None = None
+
+
+class Stepped(Change, frozen=True, tag="step", omit_defaults=True):
+    """A version took a step in its life.
+
+    `until` is the end of the grace of the version that it takes the place of, if it does; `revoked`
+    is that version if it has none.
+    """
+
+    name: SecretName
+    kid: Kid
+    step: Step
+    at: datetime
+    until: datetime | None = None
+    revoked: Kid | None = None
 
 
 class SecretDeleted(Change, frozen=True, tag="delete"):
@@ -60,11 +97,34 @@ class SecretRestored(Change, frozen=True, tag="restore"):
     name: SecretName
 
 
-class NameSpent(Change, frozen=True, tag="spent"):
-    """Nothing is left of a secret but the number that its next version follows."""
+class NameSpent(Change, frozen=True, tag="spent", omit_defaults=True):
+    """Nothing is left of a secret, since `at`, but the number that its next version follows."""
 
     name: SecretName
     number: int
+    at: datetime | None = None
+
+
+class VersionKept(Change, frozen=True, tag="kept", omit_defaults=True):
+    """A version as a compaction found it. `next_care` is what a pending one brings."""
+
+    name: SecretName
+    kid: Kid
+    number: int
+    value: SecretValue
+    care: Care
+    at: datetime
+    state: State
+    until: datetime | None = None
+    next_care: Care | None = None
+
+
+class SecretKept(Change, frozen=True, tag="secret_kept", omit_defaults=True):
+    """What a compaction found of a secret beside its versions."""
+
+    name: SecretName
+    number: int
+    deleted_until: datetime | None = None
 
 
 class TokenAdded(Change, frozen=True, tag="token_add"):
@@ -79,15 +139,33 @@ class TokenEnded(Change, frozen=True, tag="token_end"):
     digest: str
 
 
-class Rewritten(Change, frozen=True, tag="rewritten"):
-    """The file was written anew: the same state, whose head was `before`."""
+class RewriteBegun(Change, frozen=True, tag="rewriting"):
+    """A new file is being written, which will hold what comes after this record as well."""
+
+
+class Rewritten(Change, frozen=True, tag="rewritten", omit_defaults=True):
+    """The file was written anew: the same state, whose head was `before`.
+
+    `dead_since` is when the first value ended that the new file holds all the same.
+    """
 
     before: VaultHead
+    dead_since: datetime | None = None
 
 
-AnyChange = (
-    VersionPut | SecretDeleted | SecretRestored | NameSpent | TokenAdded | TokenEnded | Rewritten
+SecretChange = (
+    VersionPut
+    | VersionPending
+    | Stepped
+    | SecretDeleted
+    | SecretRestored
+    | NameSpent
+    | VersionKept
+    | SecretKept
 )
+"""What happens to one secret, by its name."""
+
+AnyChange = SecretChange | TokenAdded | TokenEnded | RewriteBegun | Rewritten
 
 
 class Record(Struct, frozen=True):

@@ -37,23 +37,35 @@ def generate(wish: Generate, fresh: Fresh) -> SecretValue:
     Raises InvalidRequest for a length or alphabet that can't be, Conflict for a kind that is only
     issued elsewhere.
     """
+    check(wish)
     if wish.kind in _KEYS:
-        if wish.length is not None or wish.alphabet is not None:
-            raise InvalidRequest(f"a {wish.kind} is base64 of {KEY_BYTES} bytes; leave out length")
         return SecretValue(base64.b64encode(fresh(KEY_BYTES)))
     if wish.kind not in _LENGTHS:
         raise Conflict(
             f"a secret of kind {wish.kind} isn't made here; put the value that its issuer gave you"
         )
-    alphabet = wish.alphabet or _ALPHABETS.get(wish.kind, SAFE_ALPHABET)
-    length = _LENGTHS[wish.kind] if wish.length is None else wish.length
-    _check(length, alphabet)
-    return SecretValue(_draw(length, alphabet, fresh).encode())
+    return SecretValue(_draw(*_measures(wish), fresh).encode())
+
+
+def check(wish: Generate) -> None:
+    """Raises InvalidRequest for a length or alphabet by which no value of the kind can be made."""
+    if wish.length is None and wish.alphabet is None:
+        return
+    if wish.kind in _KEYS:
+        raise InvalidRequest(f"a {wish.kind} is base64 of {KEY_BYTES} bytes; leave out length")
+    if wish.kind in _LENGTHS:
+        _check(*_measures(wish))
 
 
 def new_kid(fresh: Fresh) -> Kid:
     """A new version's key id."""
     return Kid(fresh(8).hex())
+
+
+def _measures(wish: Generate) -> tuple[int, str]:
+    """Length and alphabet."""
+    length = _LENGTHS[wish.kind] if wish.length is None else wish.length
+    return length, wish.alphabet or _ALPHABETS.get(wish.kind, SAFE_ALPHABET)
 
 
 def _check(length: int, alphabet: str) -> None:

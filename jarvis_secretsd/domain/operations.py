@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -18,14 +19,12 @@ from jarvis_secretsd.domain.changes import (
     Care,
     SecretDeleted,
     SecretRestored,
-    TokenAdded,
-    TokenEnded,
     VersionPut,
 )
 from jarvis_secretsd.domain.generation import Fresh
-from jarvis_secretsd.domain.identity import Token
-from jarvis_secretsd.domain.rotation import MAX_DAYS, RotationRules, state_of
-from jarvis_secretsd.domain.vault import Secret, Vault, Version
+from jarvis_secretsd.domain.rotation import MAX_DAYS, RotationRules, is_over, state_of
+from jarvis_secretsd.domain.secret import Secret, Version
+from jarvis_secretsd.domain.vault import Vault
 from jarvis_secretsd.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from jarvis_secretsd.messages import (
     MAX_PAGE,
@@ -42,25 +41,16 @@ from jarvis_secretsd.messages import (
     Restore,
     Result,
     Stored,
-    TokenCreate,
-    TokenCreated,
-    TokenListed,
-    TokenListing,
-    TokenRevoke,
-    TokenRevoked,
 )
 from jarvis_secretsd.values import (
     MAX_VALUE_BYTES,
-    BearerToken,
     Kid,
     SecretName,
     SecretValue,
     State,
 )
 
-TOKEN_BYTES = 32
-DEFAULT_TOKEN_TTL = timedelta(days=365)
-MAX_TOKEN_TTL = timedelta(days=MAX_DAYS)
+Wish = TypeVar("Wish")
 
 
 class Done(Struct, frozen=True):
@@ -73,20 +63,22 @@ class Done(Struct, frozen=True):
 
 
 class Setting(Struct, frozen=True):
-    """What an operation works on: the vault of this turn, the rules, the time, and randomness."""
+    """What an operation works on: the vault of this turn, the rules, the time, and randomness.
+
+    `settled` is the time that decides what is over.
+    """
 
     vault: Vault
     rules: RotationRules
     now: datetime
     fresh: Fresh
+    settled: datetime
 
 
 def get(operation: Get, setting: Setting) -> Done:
     """The current version, or the one with the kid that is asked for. Raises NotFound."""
-    secret = _live(setting.vault, operation.name)
-    version = secret.current if operation.kid is None else secret.version(operation.kid)
-    if version is None or state_of(secret, version, setting.now) is State.EXPIRED:
-        raise NotFound(f"{operation.name} has no version with this kid, or its grace has ended")
+    secret = live(setting.vault, operation.name)
+    version = secret.current if operation.kid is None else served(secret, operation.kid, setting)
     found = Found(
         secret.name,
         version.value,
@@ -107,9 +99,13 @@ def put(operation: Put, setting: Setting, *, may_read: bool) -> Done:
     """
     secret = setting.vault.live(operation.name)
     _check_expected(operation, secret)
-    care = _wished_care(operation, setting.rules)
+    if secret is not None:
+        check_settled(secret)
+    care = _wished_care(operation, secret, setting.rules)
+    generation.check(Generate(care.kind, care.length, care.alphabet))
     if operation.value is None:
-        return _stored(operation.name, care, _generated(operation, setting.fresh), setting)
+        value = _generated(operation, care, setting.fresh)
+        return new_version(operation.name, care, value, setting)
     value = _supplied(operation)
     unchanged = secret is not None and secret.current.value == value
     if secret and may_read and unchanged and _asks_nothing_new(operation, secret.care):
@@ -117,24 +113,17 @@ def put(operation: Put, setting: Setting, *, may_read: bool) -> Done:
         expires_at = setting.rules.expires_at(secret.care, current)
         stored = Stored(secret.name, current.kid, current.number, expires_at)
         return Done(stored, kid=current.kid, note="unchanged")
-    return _stored(operation.name, care, value, setting)
-
-
-def rotate(name: SecretName, wish: Generate | None, setting: Setting) -> Done:
-    """A new generated version of the secret's kind, or of the kind that is wished for.
-
-    Raises NotFound, and Conflict for what is issued elsewhere.
-    """
-    secret = _live(setting.vault, name)
-    value = generation.generate(wish or Generate(secret.care.kind), setting.fresh)
-    care = secret.care if wish is None else _with_kind(secret.care, wish)
-    return _stored(secret.name, care, value, setting)
+    return new_version(operation.name, care, value, setting)
 
 
 def delete(operation: Delete, setting: Setting) -> Done:
-    """The secret is gone, and can be restored until its grace ends. Raises NotFound."""
-    secret = _live(setting.vault, operation.name)
-    until = setting.rules.grace_ends(secret.care, setting.now)
+    """The secret is gone, and can be restored until its grace ends.
+
+    Raises NotFound, and Conflict while a rotation isn't settled.
+    """
+    secret = live(setting.vault, operation.name)
+    check_settled(secret)
+    until = setting.rules.deletion_ends(secret.care, setting.now)
     return Done(
         Deleted(secret.name, until), SecretDeleted(secret.name, until), kid=secret.current.kid
     )
@@ -145,7 +134,7 @@ def restore(operation: Restore, setting: Setting) -> Done:
     secret = setting.vault.secret(operation.name)
     if secret is not None and secret.is_live:
         raise Conflict(f"{operation.name} isn't deleted")
-    if secret is None or secret.deleted_until is None or secret.deleted_until <= setting.now:
+    if secret is None or secret.deleted_until is None or secret.deleted_until <= setting.settled:
         raise NotFound(f"{operation.name} can't be restored: it is unknown or its grace has ended")
     current = secret.current
     expires_at = setting.rules.expires_at(secret.care, current)
@@ -165,57 +154,40 @@ def listing(operation: List, setting: Setting, may_read: Callable[[SecretName], 
             continue
         if len(page) == limit:
             return Done(Listing(tuple(page), next=page[-1].name))
-        page.append(_listed(secret, setting.rules, setting.now))
+        page.append(_listed(secret, setting.rules, setting.settled))
     return Done(Listing(tuple(page)))
 
 
-def token_create(operation: TokenCreate, setting: Setting) -> Done:
-    """A new token for a client. Raises InvalidRequest for a lifetime that can't be."""
-    ttl = DEFAULT_TOKEN_TTL
-    if operation.ttl_secs is not None:
-        if not 1 <= operation.ttl_secs <= MAX_TOKEN_TTL.total_seconds():
-            raise InvalidRequest("ttl_secs is from 1 second to a hundred years")
-        ttl = timedelta(seconds=operation.ttl_secs)
-    text = base64.urlsafe_b64encode(setting.fresh(TOKEN_BYTES)).rstrip(b"=").decode()
-    bearer = BearerToken(f"jst_{text}")
-    token = Token(
-        token_id=setting.fresh(8).hex(),
-        digest=bearer.digest(),
-        client=operation.subject,
-        created_at=setting.now,
-        expires_at=setting.now + ttl,
-        uids=operation.uids,
-    )
-    created = TokenCreated(token.token_id, bearer, token.client, token.expires_at)
-    return Done(created, TokenAdded(token), note=f"{token.token_id} for {token.client}")
-
-
-def token_list(setting: Setting) -> Done:
-    """Every token, without what would let one use it."""
-    return Done(
-        TokenListing(
-            tuple(
-                TokenListed(held.token_id, held.client, held.created_at, held.expires_at, held.uids)
-                for held in setting.vault.tokens()
-            )
-        )
-    )
-
-
-def token_revoke(operation: TokenRevoke, setting: Setting) -> Done:
-    """The token is good no more. Raises NotFound."""
-    for token in setting.vault.tokens():
-        if token.token_id == operation.token_id:
-            note = f"{token.token_id} of {token.client}"
-            return Done(TokenRevoked(token.token_id), TokenEnded(token.digest), note=note)
-    raise NotFound("no token with this id; token_list shows those that there are")
-
-
-def _live(vault: Vault, name: SecretName) -> Secret:
+def live(vault: Vault, name: SecretName) -> Secret:
+    """The secret of this name. Raises NotFound."""
     secret = vault.live(name)
     if secret is None:
         raise NotFound(f"no secret is named {name}")
     return secret
+
+
+def served(secret: Secret, kid: Kid, setting: Setting) -> Version:
+    """The version with this kid, if it is given out. Raises NotFound."""
+    version = secret.version(kid)
+    if version is None or is_over(secret, version, setting.settled):
+        raise NotFound(f"{secret.name} has no version with this kid, or its grace has ended")
+    if version.state is State.PENDING:
+        raise NotFound(f"version {version.number} of {secret.name} is pending, and not served yet")
+    return version
+
+
+def check_settled(secret: Secret) -> None:
+    """Raises Conflict while a version is pending, or nobody can tell which one is live."""
+    candidate = secret.candidate
+    if candidate is None:
+        return
+    if candidate.state is State.UNRESOLVED:
+        raise Conflict(
+            f"nobody can tell which version of {secret.name} is live; "
+            f"revoke {secret.current.kid} or {candidate.kid}, whichever the far end refuses"
+        )
+    wait = "rotate it, to have that at once" if secret.waiting else "wait until it settles"
+    raise Conflict(f"version {candidate.number} of {secret.name} is pending; {wait}")
 
 
 def _check_expected(operation: Put, secret: Secret | None) -> None:
@@ -228,21 +200,32 @@ def _check_expected(operation: Put, secret: Secret | None) -> None:
         raise Conflict(f"the current version of {operation.name} isn't the one expected")
 
 
-def _wished_care(operation: Put, rules: RotationRules) -> Care:
+def _wished_care(operation: Put, before: Secret | None, rules: RotationRules) -> Care:
+    """How to keep it from now on: what isn't said stays, unless it becomes another kind."""
     for field, days in (
         ("rotation_days", operation.rotation_days),
         ("grace_days", operation.grace_days),
     ):
         if days is not None and not 0 <= days <= MAX_DAYS:
             raise InvalidRequest(f"{field} is {days}; it can be 0 to {MAX_DAYS}")
-    care = rules.inferred_care(operation.name)
+    inferred = rules.inferred_care(operation.name)
+    kept = before.care if before is not None else inferred
+    kind = operation.kind or (inferred.kind if kept.inferred else kept.kind)
+    if kind is not kept.kind:
+        kept = Care(kind)
     return Care(
-        kind=operation.kind or care.kind,
-        inferred=operation.kind is None,
-        rotation_days=operation.rotation_days,
-        grace_days=operation.grace_days,
-        auto_rotate=operation.auto_rotate,
+        kind=kind,
+        inferred=kept.inferred and operation.kind is None,
+        rotation_days=_said(operation.rotation_days, kept.rotation_days),
+        grace_days=_said(operation.grace_days, kept.grace_days),
+        auto_rotate=_said(operation.auto_rotate, kept.auto_rotate),
+        length=_said(operation.length, kept.length),
+        alphabet=_said(operation.alphabet, kept.alphabet),
     )
+
+
+def _said(wish: Wish | None, kept: Wish | None) -> Wish | None:
+    return kept if wish is None else wish
 
 
 def _asks_nothing_new(operation: Put, care: Care) -> bool:
@@ -251,6 +234,8 @@ def _asks_nothing_new(operation: Put, care: Care) -> bool:
         (operation.rotation_days, care.rotation_days),
         (operation.grace_days, care.grace_days),
         (operation.auto_rotate, care.auto_rotate),
+        (operation.length, care.length),
+        (operation.alphabet, care.alphabet),
     )
     return all(wish is None or wish == kept for wish, kept in wishes)
 
@@ -269,25 +254,22 @@ def _supplied(operation: Put) -> SecretValue:
     return SecretValue(data, is_text=operation.encoding is None)
 
 
-def _generated(operation: Put, fresh: Fresh) -> SecretValue:
+def _generated(operation: Put, care: Care, fresh: Fresh) -> SecretValue:
     if operation.kind is None:
         raise InvalidRequest("give a value, or a kind of which a value can be generated")
     if not generation.can_generate(operation.kind):
         raise InvalidRequest(f"a value of kind {operation.kind} can't be generated; give the value")
     if operation.encoding is not None:
         raise InvalidRequest("encoding says how the value is written, and there is no value")
-    return generation.generate(Generate(operation.kind), fresh)
+    return generation.generate(Generate(care.kind, care.length, care.alphabet), fresh)
 
 
-def _with_kind(care: Care, wish: Generate) -> Care:
-    return Care(wish.kind, False, care.rotation_days, care.grace_days, care.auto_rotate)
-
-
-def _stored(name: SecretName, care: Care, value: SecretValue, setting: Setting) -> Done:
+def new_version(name: SecretName, care: Care, value: SecretValue, setting: Setting) -> Done:
+    """A version that is current at once."""
     rules, now = setting.rules, setting.now
     before = setting.vault.secret(name)
     number = before.number + 1 if before is not None else 1
-    was_live = before is not None and before.is_live
+    replaced = before if before is not None and before.is_live else None
     put = VersionPut(
         name=name,
         kid=generation.new_kid(setting.fresh),
@@ -295,15 +277,15 @@ def _stored(name: SecretName, care: Care, value: SecretValue, setting: Setting) 
         value=value,
         care=care,
         at=now,
-        previous_until=rules.grace_ends(care, now) if was_live else None,
+        previous_until=rules.grace_ends(replaced.care, now, care) if replaced else None,
     )
     expires_at = rules.expires_at(care, Version(put.kid, number, value, now, seq=0))
-    kind = Stored if was_live else Created
+    kind = Stored if replaced else Created
     return Done(kind(name, put.kid, number, expires_at), put, kid=put.kid)
 
 
 def _listed(secret: Secret, rules: RotationRules, now: datetime) -> Listed:
-    version = secret.current
+    version, candidate = secret.current, secret.candidate
     expires_at = rules.expires_at(secret.care, version)
     return Listed(
         name=secret.name,
@@ -313,5 +295,6 @@ def _listed(secret: Secret, rules: RotationRules, now: datetime) -> Listed:
         created_at=version.created_at,
         expires_at=expires_at,
         is_expired=expires_at <= now,
-        state=State.CURRENT,
+        state=State.CURRENT if candidate is None else candidate.state,
+        in_grace=sum(state_of(secret, each, now) is State.GRACE for each in secret.versions),
     )

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from jarvis_secretsd.domain.changes import Care
 from jarvis_secretsd.domain.policy import Pattern
-from jarvis_secretsd.domain.vault import Secret, Version
+from jarvis_secretsd.domain.secret import Secret, Version
 from jarvis_secretsd.values import NEVER, Kind, SecretName, State
 
 MAX_DAYS = 36_500
@@ -30,11 +30,17 @@ _NEVER_DUE = frozenset({Kind.STATIC})
 
 
 class RotationRules(Struct, frozen=True):
-    """The configuration's part: days until due, days of grace, what the clock may rotate."""
+    """The configuration's part: days until due, days of grace, what the clock may rotate.
+
+    `hooked` are the names whose far end a hook changes first, `publish_secs` how long a new signing
+    key is published before it signs when the clock made it.
+    """
 
     rotation_days: int = 90
     grace_days: int = 14
     auto: tuple[Pattern, ...] = ()
+    hooked: tuple[Pattern, ...] = ()
+    publish_secs: int = 600
     kinds: tuple[tuple[Pattern, Kind], ...] = tuple(
         (Pattern.of(text), kind) for kind, texts in DEFAULT_KINDS.items() for text in texts
     )
@@ -54,34 +60,82 @@ class RotationRules(Struct, frozen=True):
         days = self.rotation_days if care.rotation_days is None else care.rotation_days
         return _after(version.created_at, days)
 
-    def grace_ends(self, care: Care, now: datetime) -> datetime:
-        """When a version that is superseded now, or a secret that is deleted now, is over."""
+    def grace_ends(self, care: Care, now: datetime, next_care: Care) -> datetime | None:
+        """When a version that is superseded now is over; None: time doesn't end it.
+
+        It is kept by `care`, what takes its place by `next_care`. Data encrypted under an old key
+        is still out there, whatever kind comes after it.
+        """
+        if Kind.ENCRYPTION_KEY in (care.kind, next_care.kind):
+            return None
+        return self.deletion_ends(next_care, now)
+
+    def deletion_ends(self, care: Care, now: datetime) -> datetime:
+        """When a secret that is deleted now can be restored no more."""
         return _after(now, self.grace_days if care.grace_days is None else care.grace_days)
 
     def is_due(self, secret: Secret, now: datetime) -> bool:
         """The current version's time has come."""
         return secret.is_live and self.expires_at(secret.care, secret.current) <= now
 
+    def has_hook(self, name: SecretName) -> bool:
+        """A hook changes the far end before a new version is current."""
+        return any(pattern.matches(name) for pattern in self.hooked)
+
     def clock_may_rotate(self, secret: Secret) -> bool:
-        """Nobody is hurt when the clock rotates it: it asked for that, or its users follow."""
-        if secret.care.kind in (Kind.STATIC, Kind.EXTERNAL):
+        """Nobody is hurt when the clock rotates it: it asked for that, or its users follow.
+
+        What was rolled back is left to people while there is a way forward again: a new version
+        did harm.
+        """
+        if secret.care.kind in (Kind.STATIC, Kind.EXTERNAL) or _is_rolled_back(secret):
             return False
         if secret.care.auto_rotate is not None:
             return secret.care.auto_rotate
-        return secret.care.kind is Kind.JWT_SIGNING_KEY or any(
-            pattern.matches(secret.name) for pattern in self.auto
+        return (
+            secret.care.kind is Kind.JWT_SIGNING_KEY
+            or self.has_hook(secret.name)
+            or any(pattern.matches(secret.name) for pattern in self.auto)
         )
+
+    def in_force_at(self, secret: Secret, now: datetime, *, by_clock: bool) -> datetime | None:
+        """When a version that is made now becomes current by itself; None: when its hook says so.
+
+        A signing key that the clock makes is published first, so that verifiers know it in time.
+        """
+        if self.has_hook(secret.name):
+            return None
+        if by_clock and secret.care.kind is Kind.JWT_SIGNING_KEY:
+            return now + timedelta(seconds=self.publish_secs)
+        return now
 
 
 def state_of(secret: Secret, version: Version, now: datetime) -> State:
-    """Where a version is in its life."""
+    """Where a version is in its life.
+
+    What is past its grace is over, though the record that says so may be still to come.
+    """
     if secret.deleted_until is not None:
         return State.DELETED
-    if version.until is None:
-        return State.CURRENT
-    if secret.care.kind is Kind.ENCRYPTION_KEY or now < version.until:
-        return State.GRACE
-    return State.EXPIRED
+    return State.EXPIRED if is_over(secret, version, now) else version.state
+
+
+def is_over(secret: Secret, version: Version, now: datetime) -> bool:
+    """The version's grace has ended."""
+    until = grace_end(secret, version)
+    return until is not None and until <= now
+
+
+def grace_end(secret: Secret, version: Version) -> datetime | None:
+    """When time ends this version; None: it doesn't."""
+    if version.state is not State.GRACE or secret.care.kind is Kind.ENCRYPTION_KEY:
+        return None
+    return version.until
+
+
+def _is_rolled_back(secret: Secret) -> bool:
+    """A version that is newer than the current one is in grace."""
+    return bool(secret.versions) and secret.versions[-1].state is State.GRACE
 
 
 def _after(moment: datetime, days: int) -> datetime:

@@ -9,22 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from itertools import islice
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from jarvis_secretsd.domain import operations
+from jarvis_secretsd.domain import operations, renewal, tokens, watching
 from jarvis_secretsd.domain.advice import line_to_allow, line_to_be
 from jarvis_secretsd.domain.audit import Outcome
 from jarvis_secretsd.domain.generation import Fresh
-from jarvis_secretsd.domain.identity import Peer, Transport, identify, why_not
+from jarvis_secretsd.domain.host import Denial, Host
+from jarvis_secretsd.domain.identity import Peer, Transport, identify
+from jarvis_secretsd.domain.jwt import JwtIssuer
 from jarvis_secretsd.domain.operations import Done, Setting
-from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy, TokenRule
+from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy
 from jarvis_secretsd.domain.refusals import Refusal, Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
+from jarvis_secretsd.domain.standing import standing_of, verdict_on
+from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.vault import Vault
-from jarvis_secretsd.domain.witness import Act, Answer, Call, event_of, failure_of, witnessed
+from jarvis_secretsd.domain.watching import Watching
+from jarvis_secretsd.domain.witness import (
+    Act,
+    Answer,
+    Call,
+    done_so,
+    event_of,
+    failure_of,
+    witnessed,
+)
 from jarvis_secretsd.errors import (
     Denied,
     InvalidRequest,
@@ -34,15 +46,15 @@ from jarvis_secretsd.errors import (
 )
 from jarvis_secretsd.messages import (
     AuditHead,
-    AuditHeadStatus,
     Can,
     Delete,
+    Elapse,
+    Elapsed,
     Failure,
-    FailureInfo,
     Get,
     Health,
-    HealthStatus,
     Identity,
+    Jwks,
     List,
     Metrics,
     MetricsText,
@@ -51,48 +63,23 @@ from jarvis_secretsd.messages import (
     Reloaded,
     Request,
     Restore,
+    Revoke,
+    Rollback,
     Rotate,
-    Rotated,
+    Settle,
+    SignJwt,
     TokenCreate,
     TokenList,
     TokenRevoke,
-    Verdict,
+    VerifyJwt,
+    Versions,
+    Watch,
     WhoAmI,
 )
 from jarvis_secretsd.values import ClientId, Permission, SecretName
 
 MAX_ROTATED_AT_ONCE = 100
 """Names in one `rotate`: each is a record, and a turn is made durable as a whole."""
-
-
-class Denial(Struct, frozen=True):
-    """A denial as the operator wants to see it. `remedy` is the line of policy to add."""
-
-    peer: Peer
-    client: str | None
-    op: str
-    name: str | None
-    rule: str
-    remedy: str
-
-
-class Host(Protocol):
-    """What a request can ask of the daemon around the domain."""
-
-    def health(self, secrets_count: int) -> HealthStatus:
-        """How the daemon is."""
-
-    def audit_head(self) -> AuditHeadStatus:
-        """The end of the audit chain as it is on the disk."""
-
-    def read_policy(self) -> Policy:
-        """The policy as its file has it now. Raises ConfigurationError, UnsafeFile."""
-
-    def metrics(self) -> bytes:
-        """The counters as Prometheus text."""
-
-    def report(self, denial: Denial) -> None:
-        """Tell the operator who was denied, and what would allow it."""
 
 
 INTERNAL = Peer(Transport.INTERNAL, uid=None)
@@ -104,7 +91,10 @@ DAEMON = Client(
     grants=(Grant("internal", frozenset(Permission), (Pattern.of("*"),)),),
 )
 
-READ, ADMIN = Permission.READ, Permission.ADMIN
+READ, ROTATE, ADMIN = Permission.READ, Permission.ROTATE, Permission.ADMIN
+
+CLOCK = Decision(True, "internal")
+"""What time brings needs no rule of the policy."""
 
 
 class Service:
@@ -116,20 +106,33 @@ class Service:
         rules: RotationRules,
         host: Host,
         refusals: Refusals,
+        reads: Reads,
+        jwt: JwtIssuer,
         *,
         claim_required: bool,
     ) -> None:
         self.policy = policy
         self.rules = rules
         self.refusals = refusals
+        self.reads = reads
+        self._jwt = jwt
         self._host = host
         self._claim_required = claim_required
 
     def handle(
-        self, request: Request, peer: Peer, vault: Vault, now: datetime, fresh: Fresh
+        self,
+        request: Request,
+        peer: Peer,
+        vault: Vault,
+        now: datetime,
+        fresh: Fresh,
+        settled: datetime | None = None,
     ) -> Answer:
-        """The answer to one request. Every failure that is somebody's becomes its reply."""
-        call = Call(request, peer, vault, now, fresh)
+        """The answer to one request. Every failure that is somebody's becomes its reply.
+
+        `settled` decides what is over, where the clock has just jumped; else `now` does.
+        """
+        call = Call(request, peer, vault, now, fresh, settled or now)
         client: Client | None = None
         try:
             match request.operation:
@@ -137,9 +140,11 @@ class Service:
                     return Answer(self._host.health(vault.live_count))
                 case Metrics():
                     return Answer(MetricsText(self._host.metrics()))
+                case Jwks():
+                    return Answer(self._jwt.published(vault, call.settled))
                 case WhoAmI():
                     return Answer(self._whoami(call))
-            client = DAEMON if peer is INTERNAL else self._who(call)
+            client = DAEMON if peer is INTERNAL else self.who(request, peer, vault, call.settled)
             return self._act(call, client)
         except SecretsError as error:
             return self._refuse(call, client, error)
@@ -152,29 +157,29 @@ class Service:
         """The summaries of refused requests that are due."""
         return tuple(Act(event) for event in self.refusals.summaries(now))
 
-    def _who(self, call: Call) -> Client:
-        request = call.request
-        token = call.vault.token(request.token.digest()) if request.token else None
+    def who(self, request: Request, peer: Peer, vault: Vault, now: datetime) -> Client:
+        """The client that asks this; `now` ends tokens. Raises ClientRequired, BadToken, Denied."""
+        token = vault.token(request.token.digest()) if request.token else None
         return identify(
             self.policy,
-            call.peer,
+            peer,
             request.client,
             token,
             presented=request.token is not None,
-            now=call.now,
+            now=now,
             claim_required=self._claim_required,
         )
 
     def _act(self, call: Call, client: Client) -> Answer:  # noqa: PLR0911, PLR0912 - a table
         operation = call.request.operation
-        setting = Setting(call.vault, self.rules, call.now, call.fresh)
+        setting = Setting(call.vault, self.rules, call.now, call.fresh, call.settled)
 
         def do(permission: Permission, name: SecretName | None, act: Callable[[], Done]) -> Answer:
             return witnessed(call, client, self._allow(client, permission, name), name, act)
 
         match operation:
             case Get(name):
-                return do(READ, name, lambda: operations.get(operation, setting))
+                return do(READ, name, lambda: self._get(operation, client, setting))
             case Put(name):
                 may_read = self.policy.decide(client, READ, name).allowed
                 return do(
@@ -184,33 +189,46 @@ class Service:
                 )
             case List():
                 return self._list(call, client, operation, setting)
+            case Versions(name):
+                return do(READ, name, lambda: renewal.versions(operation, setting, self.reads))
             case Rotate():
                 return self._rotate(call, client, operation, setting)
+            case Rollback(name):
+                return do(ROTATE, name, lambda: renewal.rollback(operation, setting))
+            case Revoke(name):
+                return do(ROTATE, name, lambda: renewal.revoke(operation, setting))
+            case Settle() | Elapse() if client is not DAEMON:
+                raise Denied(rule="internal")
+            case Settle(name):
+                return do(ROTATE, name, lambda: renewal.settle(operation, setting))
+            case Elapse():
+                return self._elapse(call, client, operation, setting)
             case Delete(name):
-                return do(
-                    Permission.DELETE,
-                    name,
-                    lambda: operations.delete(operation, setting),
-                )
+                return do(Permission.DELETE, name, lambda: operations.delete(operation, setting))
             case Restore(name):
-                return do(
-                    Permission.DELETE,
-                    name,
-                    lambda: operations.restore(operation, setting),
+                return do(Permission.DELETE, name, lambda: operations.restore(operation, setting))
+            case Watch():
+                return self._watch(call, client, operation)
+            case SignJwt():
+                return self._sign(call, client, operation, setting)
+            case VerifyJwt():
+                known = Decision(True, f"clients.{client.id}")
+                return witnessed(
+                    call, client, known, None, lambda: self._jwt.verify(operation, setting)
                 )
             case Can():
                 return self._can(call, client, operation)
             case TokenCreate():
-                return do(ADMIN, None, lambda: self._token_create(operation, setting))
+                return do(ADMIN, None, lambda: tokens.create(operation, setting, self.policy))
             case TokenList():
-                return do(ADMIN, None, lambda: operations.token_list(setting))
+                return do(ADMIN, None, lambda: tokens.list_all(setting))
             case TokenRevoke():
-                return do(ADMIN, None, lambda: operations.token_revoke(operation, setting))
+                return do(ADMIN, None, lambda: tokens.revoke(operation, setting))
             case AuditHead():
                 return do(Permission.AUDIT, None, lambda: Done(self._host.audit_head()))
             case Reload():
                 return do(ADMIN, None, self._reload)
-            case Health() | Metrics() | WhoAmI():
+            case Health() | Metrics() | Jwks() | WhoAmI():
                 raise AssertionError("answered before anybody was asked who they are")
             case _:
                 assert_never(operation)
@@ -222,11 +240,12 @@ class Service:
             raise Denied(rule=decision.rule, remedy=remedy)
         return decision
 
-    def _list(self, call: Call, client: Client, operation: List, setting: Setting) -> Answer:
-        def may_read(name: SecretName) -> bool:
-            return self.policy.decide(client, READ, name).allowed
+    def _may(self, client: Client, permission: Permission) -> Callable[[SecretName], bool]:
+        return lambda name: self.policy.decide(client, permission, name).allowed
 
+    def _list(self, call: Call, client: Client, operation: List, setting: Setting) -> Answer:
         decision = Decision(True, f"clients.{client.id}")
+        may_read = self._may(client, READ)
         return witnessed(
             call,
             client,
@@ -235,32 +254,55 @@ class Service:
             lambda: operations.listing(operation, setting, may_read),
         )
 
+    def _watch(self, call: Call, client: Client, operation: Watch) -> Answer:
+        decision, name = watching.decide(self.policy, client, operation)
+        if not decision.allowed:
+            remedy = line_to_allow(client, READ, name)
+            return self._refuse(call, client, Denied(rule=decision.rule, remedy=remedy), name)
+        answer = witnessed(call, client, decision, name, lambda: watching.begun(operation))
+        begun = Watching(call.request, call.peer, client, operation)
+        return replace(answer, watching=begun)
+
+    def _get(self, operation: Get, client: Client, setting: Setting) -> Done:
+        done = operations.get(operation, setting)
+        secret = setting.vault.live(operation.name)
+        if secret is not None and done.kid is not None:
+            self.reads.note(secret, done.kid, client.id, setting.now)
+        return done
+
+    def _sign(self, call: Call, client: Client, operation: SignJwt, setting: Setting) -> Answer:
+        may_sign = self._may(client, Permission.SIGN)
+        name = operation.key or self._jwt.default_key(call.vault, call.settled, may_sign)
+        decision = self._allow(client, Permission.SIGN, name)
+        return witnessed(
+            call, client, decision, name, lambda: self._jwt.sign(name, operation, setting)
+        )
+
     def _rotate(self, call: Call, client: Client, operation: Rotate, setting: Setting) -> Answer:
-        names = tuple(dict.fromkeys(operation.names)) or self._due(call, client)
+        names = tuple(dict.fromkeys(operation.names)) or renewal.due(
+            setting, self._may(client, ROTATE), MAX_ROTATED_AT_ONCE
+        )
         if len(names) > MAX_ROTATED_AT_ONCE:
             raise InvalidRequest(f"at most {MAX_ROTATED_AT_ONCE} names are rotated at once")
-        answers = [self._rotate_one(call, client, name, operation, setting) for name in names]
-        rotated = tuple(
-            name
-            for name, answer in zip(names, answers, strict=True)
-            if not isinstance(answer.reply, Failure)
+        return renewal.summed_up(
+            {
+                name: self._rotate_one(call, client, name, operation, setting, by_clock=False)
+                for name in names
+            }
         )
-        failed = {
-            str(name): answer.reply
-            for name, answer in zip(names, answers, strict=True)
-            if isinstance(answer.reply, Failure)
-        }
-        acts = tuple(act for answer in answers for act in answer.acts)
-        if failed and not rotated:
-            return Answer(next(iter(failed.values())), acts)
-        told = {name: FailureInfo(reply.code, reply.message) for name, reply in failed.items()}
-        return Answer(Rotated(rotated, len(rotated), (), told), acts)
 
     def _rotate_one(
-        self, call: Call, client: Client, name: SecretName, operation: Rotate, setting: Setting
+        self,
+        call: Call,
+        client: Client,
+        name: SecretName,
+        operation: Rotate,
+        setting: Setting,
+        *,
+        by_clock: bool,
     ) -> Answer:
         try:
-            decision = self._allow(client, Permission.ROTATE, name)
+            decision = self._allow(client, ROTATE, name)
         except Denied as error:
             return self._refuse(call, client, error, name)
         return witnessed(
@@ -268,50 +310,41 @@ class Service:
             client,
             decision,
             name,
-            lambda: operations.rotate(name, operation.generate, setting),
+            lambda: renewal.rotate(name, operation.generate, setting, by_clock=by_clock),
         )
 
-    def _due(self, call: Call, client: Client) -> tuple[SecretName, ...]:
-        """What is due, may be rotated by the clock, and by this client; a hundred at the most."""
-        due = (
-            name
-            for name in call.vault.names()
-            if (secret := call.vault.live(name)) is not None
-            and self.rules.is_due(secret, call.now)
-            and self.rules.clock_may_rotate(secret)
-            and self.policy.decide(client, Permission.ROTATE, name).allowed
-        )
-        return tuple(islice(due, MAX_ROTATED_AT_ONCE))
+    def _elapse(self, call: Call, client: Client, operation: Elapse, setting: Setting) -> Answer:
+        """What the time has brought for each name; what people must see to is told."""
+        acts: list[Act] = []
+        due: list[SecretName] = []
+        failed: list[SecretName] = []
+        for name in operation.names:
+            for done in renewal.elapse(name, setting):
+                acts += done_so(call, client, CLOCK, name, done).acts
+            secret = call.vault.live(name)
+            if secret is None or secret.candidate or not self.rules.is_due(secret, call.settled):
+                continue
+            if self.rules.clock_may_rotate(secret):
+                if name in operation.deferred:
+                    continue
+                asked = replace(call, request=Request(rotate := Rotate((name,))))
+                answer = self._rotate_one(asked, client, name, rotate, setting, by_clock=True)
+                acts += answer.acts
+                if isinstance(answer.reply, Failure):
+                    failed.append(name)
+            elif secret.name not in operation.told:
+                told = Done(Elapsed(), kid=secret.current.kid, note="due for rotation")
+                acts += done_so(call, client, CLOCK, name, told).acts
+                due.append(name)
+        return Answer(Elapsed(tuple(due), tuple(failed)), tuple(acts))
 
     def _can(self, call: Call, client: Client, operation: Can) -> Answer:
         decision = Decision(True, f"clients.{client.id}")
         if operation.subject != client.id:
             decision = self._allow(client, ADMIN, None)
         return witnessed(
-            call, client, decision, operation.name, lambda: Done(self._verdict(operation))
+            call, client, decision, operation.name, lambda: Done(verdict_on(self.policy, operation))
         )
-
-    def _verdict(self, operation: Can) -> Verdict:
-        subject = self.policy.clients.get(operation.subject)
-        if subject is None:
-            return Verdict(False, f"clients.{operation.subject}: not in the policy")
-        if operation.uid is not None:
-            asked = Peer(Transport.UNIX, operation.uid)
-            if not subject.binds(asked):
-                return Verdict(False, why_not(self.policy, subject.id, asked))
-        decision = self.policy.decide(subject, operation.permission, operation.name)
-        return Verdict(decision.allowed, decision.rule)
-
-    def _token_create(self, operation: TokenCreate, setting: Setting) -> Done:
-        subject = self.policy.clients.get(operation.subject)
-        if subject is None:
-            raise InvalidRequest(f"the policy has no client {operation.subject}")
-        if subject.token is TokenRule.REFUSED:
-            raise InvalidRequest(
-                f"the policy takes no token for {subject.id}; add `token: required` "
-                "(beside the user) or `token: accepted` (instead of the user) to it"
-            )
-        return operations.token_create(operation, setting)
 
     def _reload(self) -> Done:
         try:
@@ -322,23 +355,11 @@ class Service:
         return Done(Reloaded(policy.digest, len(policy.clients)), note=f"policy {policy.digest}")
 
     def _whoami(self, call: Call) -> Identity:
-        peer = call.peer
-        candidates = self.policy.candidates(peer)
         try:
-            client = self._who(call)
+            client = self.who(call.request, call.peer, call.vault, call.settled)
         except SecretsError:
             client = None
-        rights = client.rights() if client is not None else None
-        return Identity(
-            uid=peer.uid,
-            gid=peer.gid,
-            pid=peer.pid,
-            transport=peer.transport,
-            clients=tuple(str(candidate.id) for candidate in candidates),
-            client=str(client.id) if client is not None else None,
-            permissions=rights.permissions if rights else {},
-            deny=rights.deny if rights else (),
-        )
+        return standing_of(self.policy, call.peer, client)
 
     def _refuse(
         self,
@@ -349,12 +370,13 @@ class Service:
     ) -> Answer:
         peer, failure = call.peer, failure_of(error)
         rule = error.rule if isinstance(error, Denied) else error.code
-        name = name or getattr(call.request.operation, "name", None)
+        asked = call.request.operation
+        name = name or getattr(asked, "name", None) or getattr(asked, "key", None)
         claim = client.id if client is not None else call.request.client
         remedy = error.remedy if isinstance(error, Denied) else ""
         if claim is not None and client is None:
             remedy = line_to_be(self.policy, claim, peer)
-        denial = Denial(peer, claim, call.request.operation.op, name, rule, remedy)
+        denial = Denial(peer, claim, asked.op, name, rule, remedy)
         if client is None and not self.policy.knows(peer):
             if self.refusals.count(peer.uid, Refusal.STRANGER, call.now):
                 self._host.report(denial)

@@ -8,68 +8,22 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from typing import assert_never
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from jarvis_secretsd.domain.changes import (
     AnyChange,
-    Care,
-    NameSpent,
+    RewriteBegun,
     Rewritten,
-    SecretDeleted,
-    SecretRestored,
+    SecretChange,
     TokenAdded,
     TokenEnded,
-    VersionPut,
 )
 from jarvis_secretsd.domain.identity import Token
-from jarvis_secretsd.values import Kid, Kind, SecretName, SecretValue
-
-
-class Version(Struct, frozen=True):
-    """One value of a secret. `until` is the end of its grace, None while it is current.
-
-    `seq` is the vault's sequence number of the record that brought it.
-    """
-
-    kid: Kid
-    number: int
-    value: SecretValue
-    created_at: datetime
-    seq: int
-    until: datetime | None = None
-
-
-class Secret(Struct, frozen=True):
-    """A name and its versions, oldest first, the last one current; none once it is spent.
-
-    `deleted_until` is the end of the time in which a deleted secret can be restored.
-    """
-
-    name: SecretName
-    care: Care
-    versions: tuple[Version, ...]
-    number: int
-    seq: int
-    deleted_until: datetime | None = None
-
-    @property
-    def is_live(self) -> bool:
-        """It is there for `get` and `list`."""
-        return self.deleted_until is None and bool(self.versions)
-
-    @property
-    def current(self) -> Version:
-        """The version that `get` gives without a kid; only of a secret that has one."""
-        return self.versions[-1]
-
-    def version(self, kid: Kid) -> Version | None:
-        """The version of this kid, whatever its state."""
-        return next((version for version in self.versions if version.kid == kid), None)
+from jarvis_secretsd.domain.secret import Secret, essence_of, fold, has_lost
+from jarvis_secretsd.values import Kind, SecretName
 
 
 class _HeldToken(Struct, frozen=True):
@@ -78,15 +32,20 @@ class _HeldToken(Struct, frozen=True):
 
 
 class Vault:
-    """The secrets and tokens that the records so far add up to."""
+    """The secrets and tokens that the records so far add up to.
+
+    `dead_since` is when the first value ended that the file still holds, None if it holds none.
+    """
 
     def __init__(self, below: Vault | None = None) -> None:
         self._below = below
         self._secrets: dict[SecretName, Secret] = {}
         self._names: list[SecretName] = []
         self._tokens: dict[str, _HeldToken | None] = {}
+        self._signing: set[SecretName] = set()
         self.seq: int = below.seq if below else 0
         self.live_count: int = below.live_count if below else 0
+        self.dead_since: datetime | None = below.dead_since if below else None
 
     def secret(self, name: SecretName) -> Secret | None:
         """The secret of this name, deleted and spent ones included."""
@@ -105,6 +64,12 @@ class Vault:
         self._names.sort()  # a few new names behind many sorted ones: nearly linear
         own = iter(self._names[bisect_right(self._names, after) :])
         return heapq.merge(self._below.names(after), own) if self._below else own
+
+    def signing_keys(self) -> list[Secret]:
+        """The live secrets of kind jwt_signing_key, by name; none of the others is looked at."""
+        names = self._signing | (self._below._signing if self._below else set())
+        found = filter(None, map(self.live, sorted(names)))
+        return [secret for secret in found if secret.care.kind is Kind.JWT_SIGNING_KEY]
 
     def token(self, digest: str) -> Token | None:
         """The token with this digest, if it is known; its expiry is the asker's business."""
@@ -128,100 +93,66 @@ class Vault:
         self._names += overlay._names
         self._secrets.update(overlay._secrets)
         self._tokens.update(overlay._tokens)
+        self._signing |= overlay._signing
         self.seq, self.live_count = overlay.seq, overlay.live_count
+        self.dead_since = overlay.dead_since
 
     def apply(self, seq: int, change: AnyChange) -> None:
         """Take in one change, as the record of this sequence number says it."""
         match change:
-            case VersionPut():
-                self._set(_with_version(self.secret(change.name), change, seq))
-            case SecretDeleted(name, until):
-                self._set(replace(self._known(name), deleted_until=until, seq=seq))
-            case SecretRestored(name):
-                self._set(replace(self._known(name), deleted_until=None, seq=seq))
-            case NameSpent(name, number):
-                self._set(Secret(name, Care(Kind.STATIC), (), number, seq))
             case TokenAdded(token):
                 self._tokens[token.digest] = _HeldToken(seq, token)
             case TokenEnded(digest):
                 self._tokens[digest] = None
-            case Rewritten():
+            case RewriteBegun():
                 pass
+            case Rewritten(_, dead_since):
+                self.dead_since = dead_since
             case _:
-                assert_never(change)
+                self._take(change, seq)
         self.seq = seq
+
+    def secrets(self) -> list[Secret]:
+        """Every secret as it is now, in no order; quickly, for work that takes its time over it."""
+        merged = dict(self._below._secrets if self._below else {}) | self._secrets
+        return [*merged.values()]
 
     def essence(self, now: datetime) -> list[tuple[int, AnyChange]]:
         """The changes that still matter, each with its sequence number, in their order.
 
-        Applied to an empty vault they give this one back, without the values whose time is over.
+        Applied to an empty vault they give this one back, without the values whose life is over and
+        without the tokens that have ended by `now`.
         """
-        changes = [part for name in self.names() for part in _essence_of(self._known(name), now)]
-        changes += (
-            (held.seq, TokenAdded(held.token))
-            for held in self._held_tokens()
-            if now < held.token.expires_at
-        )
+        changes: list[tuple[int, AnyChange]]
+        changes = [part for name in self.names() for part in essence_of(self._known(name))]
+        changes += self.kept_tokens(now)
         return sorted(changes, key=lambda part: part[0])
+
+    def kept_tokens(self, now: datetime) -> Iterator[tuple[int, TokenAdded]]:
+        """The changes that give back the tokens that haven't ended by `now`."""
+        for held in self._held_tokens():
+            if now < held.token.expires_at:
+                yield held.seq, TokenAdded(held.token)
+
+    def _take(self, change: SecretChange, seq: int) -> None:
+        before = self.secret(change.name)
+        secret = fold(before, change, seq)
+        if before is None:
+            self._names.append(secret.name)
+        if secret.care.kind is Kind.JWT_SIGNING_KEY:
+            self._signing.add(secret.name)
+        was_live = before is not None and before.is_live
+        self.live_count += secret.is_live - was_live
+        if before is not None and has_lost(before, secret):
+            self.dead_since = self.dead_since or getattr(change, "at", None)
+        self._secrets[secret.name] = secret
 
     def _known(self, name: SecretName) -> Secret:
         found = self.secret(name)
         if found is None:
-            raise AssertionError("a record changes a secret that no record made")
+            raise AssertionError("a name of this vault has no secret")
         return found
-
-    def _set(self, secret: Secret) -> None:
-        before = self.secret(secret.name)
-        if before is None:
-            self._names.append(secret.name)
-        was_live = before is not None and before.is_live
-        self.live_count += secret.is_live - was_live
-        self._secrets[secret.name] = secret
 
     def _held_tokens(self) -> list[_HeldToken]:
         merged = dict(self._below._tokens if self._below else {}) | self._tokens
         return sorted((held for held in merged.values() if held), key=lambda held: held.seq)
-
-
-def _with_version(before: Secret | None, put: VersionPut, seq: int) -> Secret:
-    """The secret after `put`. What was deleted, and what is past its grace, is let go."""
-    kept: tuple[Version, ...] = ()
-    if before is not None and before.is_live:
-        kept = (*before.versions[:-1], replace(before.current, until=put.previous_until))
-        oldest = kept[0].until
-        if oldest is not None and oldest <= put.at:  # else a put would look at every version
-            kept = tuple(_still_kept(kept, put.care, put.at))
-    version = Version(put.kid, put.number, put.value, put.at, seq)
-    return Secret(put.name, put.care, (*kept, version), put.number, seq)
-
-
-def _still_kept(versions: Iterable[Version], care: Care, now: datetime) -> Iterator[Version]:
-    """The versions that time has not ended. Data encrypted under an old key is still out there."""
-    for version in versions:
-        if care.kind is Kind.ENCRYPTION_KEY or version.until is None or now < version.until:
-            yield version
-
-
-def _essence_of(secret: Secret, now: datetime) -> Iterator[tuple[int, AnyChange]]:
-    if not secret.versions or (secret.deleted_until is not None and secret.deleted_until <= now):
-        yield secret.seq, NameSpent(secret.name, secret.number)
-        return
-    previous_until = None
-    for version in _still_kept(secret.versions, secret.care, now):
-        yield (
-            version.seq,
-            VersionPut(
-                secret.name,
-                version.kid,
-                version.number,
-                version.value,
-                secret.care,
-                version.created_at,
-                previous_until,
-            ),
-        )
-        previous_until = version.until
-    if secret.deleted_until is not None:
-        yield secret.seq, SecretDeleted(secret.name, secret.deleted_until)
-    elif secret.seq != secret.current.seq:
-        yield secret.seq, SecretRestored(secret.name)

@@ -14,6 +14,7 @@ from jarvis_secretsd.domain.operations import Done
 from jarvis_secretsd.domain.peer import Peer
 from jarvis_secretsd.domain.policy import Client, Decision
 from jarvis_secretsd.domain.vault import Vault
+from jarvis_secretsd.domain.watching import Watching
 from jarvis_secretsd.errors import SecretsError, Unavailable
 from jarvis_secretsd.messages import Failure, Reply, Request
 from jarvis_secretsd.values import ClientId, Kid, SecretName
@@ -27,10 +28,14 @@ class Act(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What a request comes to: the reply, and the acts to make durable before it leaves."""
+    """What a request comes to: the reply, and the acts to make durable before it leaves.
+
+    `watching` is the watch that begins with the reply.
+    """
 
     reply: Reply
     acts: tuple[Act, ...] = ()
+    watching: Watching | None = None
 
 
 class Call(Struct, frozen=True):
@@ -41,6 +46,7 @@ class Call(Struct, frozen=True):
     vault: Vault
     now: datetime
     fresh: Fresh
+    settled: datetime
 
 
 def failure_of(error: SecretsError) -> Failure:
@@ -64,6 +70,13 @@ def witnessed(
             call, client.id, name, outcome=Outcome.FAILED, rule=decision.rule, note=error.code
         )
         return Answer(failure_of(error), (Act(event),))
+    return done_so(call, client, decision, name, done)
+
+
+def done_so(
+    call: Call, client: Client, decision: Decision, name: SecretName | None, done: Done
+) -> Answer:
+    """What was done, with the entry that witnesses it."""
     event = event_of(
         call,
         client.id,

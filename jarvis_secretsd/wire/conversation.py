@@ -8,21 +8,27 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from jarvis_secretsd.messages import Failure, Reply, Request
+from jarvis_secretsd.messages import Failure, Reply, Request, Told
 from jarvis_secretsd.wire.framed import FramedRequests, UnknownDialect
 from jarvis_secretsd.wire.guard import WireRules
 from jarvis_secretsd.wire.http import HttpRequests
+from jarvis_secretsd.wire.streams import Stream
 
 __all__ = ["Conversation", "WireRules"]
 
 
 class Exchange(Protocol):
-    """A request, or why it was refused, and how its reply is said. The `last` one ends the talk."""
+    """A request, or why it was refused, and how its reply is said. The `last` one ends the talk.
+
+    `stream` is how the messages of a watch are said, which follow a reply that is no Failure.
+    """
 
     @property
     def asked(self) -> Request | Failure: ...
     @property
     def last(self) -> bool: ...
+    @property
+    def stream(self) -> Stream | None: ...
     def render(self, reply: Reply) -> bytes: ...
 
 
@@ -40,6 +46,8 @@ class Conversation:
 
     One complete request is read ahead of what was taken. So what it holds is bounded by one request
     and what was fed, as long as nothing is fed while `backlog` is true.
+
+    A watch turns the connection into a stream of its messages. Whatever the peer says then ends it.
     """
 
     def __init__(self, rules: WireRules) -> None:
@@ -49,6 +57,8 @@ class Conversation:
         self._due: deque[Exchange] = deque()
         self._invitation = b""
         self._output: list[bytes] = []
+        self._stream: Stream | None = None
+        self._awaits_stream = False
         self._is_fed_out = False
         self._is_over = False
 
@@ -74,9 +84,17 @@ class Conversation:
         """Requests that were taken and await their reply."""
         return len(self._due)
 
+    @property
+    def is_streaming(self) -> bool:
+        """Is there a watch, whose messages `say` says?"""
+        return self._stream is not None
+
     def feed(self, data: bytes) -> None:
         """Take in what arrived, cut anywhere. Ignored once the conversation is closing."""
-        if self._is_over or not data:
+        if not data:
+            return
+        self.end_stream()
+        if self._is_over:
             return
         if self._dialect is None:
             self._dialect = _dialect_of(data[0], self._rules)
@@ -85,6 +103,7 @@ class Conversation:
 
     def feed_eof(self) -> None:
         """The peer says no more. What it said completely is still answered."""
+        self.end_stream()
         self._is_fed_out = True
         self._look_ahead()
 
@@ -103,8 +122,22 @@ class Conversation:
 
     def reply(self, reply: Reply) -> None:
         """Answer the oldest unanswered request."""
-        self._output.append(self._due.popleft().render(reply))
+        exchange = self._due.popleft()
+        self._output.append(exchange.render(reply))
+        if exchange.stream is not None:
+            self._begin(exchange.stream, reply)
         self._invite()
+
+    def say(self, told: Told) -> None:
+        """The next message of the watch."""
+        if self._stream is not None:
+            self._output.append(self._stream.say(told))
+
+    def end_stream(self) -> None:
+        """End the watch, if there is one; nothing is said after it."""
+        if self._stream is not None:
+            self._output.append(self._stream.closing)
+            self._stream = None
 
     def output(self) -> bytes:
         """All bytes that are due to the peer; they are given once."""
@@ -112,8 +145,18 @@ class Conversation:
         self._output.clear()
         return due
 
+    def _begin(self, stream: Stream, reply: Reply) -> None:
+        """A watch goes on as a stream; one that was refused was a request like another."""
+        self._awaits_stream = False
+        if isinstance(reply, Failure):
+            self._look_ahead()
+            return
+        self._stream, self._is_over = stream, True
+        if self._is_fed_out or (self._dialect is not None and self._dialect.partial):
+            self.end_stream()
+
     def _look_ahead(self) -> None:
-        while self._ahead is None and self._dialect is not None and not self._is_over:
+        while self._ahead is None and self._dialect is not None and not self._is_settled:
             step = self._dialect.next()
             if step is None:
                 break
@@ -124,8 +167,14 @@ class Conversation:
                 self._invitation = b""  # it came without being asked for
                 self._ahead = step
                 self._is_over = step.last
-        if self._is_fed_out and self._ahead is None:
+                self._awaits_stream = step.stream is not None
+        if self._is_fed_out and self._ahead is None and not self._awaits_stream:
             self._is_over = True
+
+    @property
+    def _is_settled(self) -> bool:
+        """Nothing more is looked at: never, or not before it is known what a watch becomes."""
+        return self._is_over or self._awaits_stream
 
     def _invite(self) -> None:
         """An invitation stands behind the replies to all that was asked before it."""

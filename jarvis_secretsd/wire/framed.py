@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec import Struct
 
 from jarvis_secretsd.errors import MalformedInput, TooLarge
-from jarvis_secretsd.messages import Failure, Reply, Request, RequestId
+from jarvis_secretsd.messages import Failure, Reply, Request, RequestId, Watch
 from jarvis_secretsd.wire.codec import decode_request, encode_reply
 from jarvis_secretsd.wire.frames import MAX_FRAME, Frames, pack
+from jarvis_secretsd.wire.streams import FramedStream
 
 
 class FramedExchange(Struct, frozen=True):
@@ -16,9 +17,12 @@ class FramedExchange(Struct, frozen=True):
     asked: Request | Failure
     id: RequestId | None = None
     last: bool = False
+    stream: FramedStream | None = None
 
     def render(self, reply: Reply) -> bytes:
         """The frame that says this, or that it has no room for it."""
+        if self.stream is not None and not isinstance(reply, Failure):
+            return self.stream.opening
         body = encode_reply(reply, self.id)
         if len(body) > MAX_FRAME:
             limit = f"the reply is longer than a frame ({MAX_FRAME:,} bytes); ask for it over HTTP"
@@ -50,7 +54,12 @@ class FramedRequests:
         if body is None:
             return None
         asked = decode_request(body)
-        return FramedExchange(asked.what, asked.id, asked.last)
+        stream = FramedStream(asked.id) if _is_watch(asked.what) else None
+        return FramedExchange(asked.what, asked.id, asked.last, stream)
+
+
+def _is_watch(asked: Request | Failure) -> bool:
+    return isinstance(asked, Request) and isinstance(asked.operation, Watch)
 
 
 class SilentExchange(Struct, frozen=True):
@@ -58,6 +67,7 @@ class SilentExchange(Struct, frozen=True):
 
     asked: Request | Failure = Failure(MalformedInput.code, "neither a frame nor HTTP")
     last: bool = True
+    stream: None = None
 
     def render(self, reply: Reply) -> bytes:
         """Nothing."""

@@ -11,7 +11,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from msgspec import Struct
 
 from jarvis_secretsd.errors import BadToken, InvalidRequest, MethodNotAllowed, SecretsError
-from jarvis_secretsd.messages import Failure, Reply, Request
+from jarvis_secretsd.messages import Failure, Reply, Request, Told, Watch
 from jarvis_secretsd.values import BearerToken, ClientId
 from jarvis_secretsd.wire import routes
 from jarvis_secretsd.wire.guard import (
@@ -29,6 +29,7 @@ from jarvis_secretsd.wire.guard import (
     split_target,
 )
 from jarvis_secretsd.wire.responses import CONTINUE, respond, status_of
+from jarvis_secretsd.wire.streams import EventStream
 from jarvis_secretsd.wire.table import Row
 
 MAX_CHUNKING = 64 * 1024
@@ -45,9 +46,12 @@ class HttpExchange(Struct, frozen=True):
     connection: str | None = None
     head_only: bool = False
     status: int | None = None
+    stream: EventStream | None = None
 
     def render(self, reply: Reply) -> bytes:
         """The response that says this."""
+        if isinstance(reply, Told):
+            return (self.stream or EventStream(is_chunked=False)).opening
         status = self.status if self.status and reply is self.asked else status_of(reply)
         return respond(reply, status, self.connection, head_only=self.head_only)
 
@@ -167,10 +171,12 @@ class HttpRequests:
         """The request, now whole. Of one that leads nowhere the body was read to be dropped."""
         head, route = opened.head, opened.route
         asked = route if isinstance(route, Failure) else _ask(head, route, self._events.body)
-        stays = head.keeps_alive
+        is_head, is_watch = head.method == "HEAD", _is_watch(asked)
+        stays = head.keeps_alive and not (is_head and is_watch)
         connection = "close" if not stays else "keep-alive" if head.version == "1.0" else None
+        stream = EventStream(head.version != "1.0") if is_watch and not is_head else None
         self._begin()
-        return HttpExchange(asked, not stays, connection, head.method == "HEAD")
+        return HttpExchange(asked, not stays, connection, is_head, stream=stream)
 
     def _refuse(self, refused: Refused) -> HttpExchange:
         is_head = self._events.has_head and self._parser.get_method() == b"HEAD"
@@ -230,6 +236,10 @@ def _ask(head: Head, row: Row, body: list[bytes]) -> Request | Failure:
         return Request(operation, _client(head), _token(head))
     except SecretsError as fault:
         return _failure(fault)
+
+
+def _is_watch(asked: Request | Failure) -> bool:
+    return isinstance(asked, Request) and isinstance(asked.operation, Watch)
 
 
 def _client(head: Head) -> ClientId | None:

@@ -48,7 +48,7 @@ def operation(row: Row, head: Head, body: bytes) -> AnyOperation:
     if row.method == "POST":
         _query(head.query, {})
         return decode_body(body, row.operation)
-    fields = _query(head.query, row.query)
+    fields = _query(head.query, row.query) | _headers(head, row)
     if row.path.endswith("/"):
         fields["name"] = _read("name", SecretName, head.path[len(row.path) :])
     return row.operation(**fields)
@@ -85,6 +85,14 @@ def _query(text: str, known: Mapping[str, Reader]) -> dict[str, Any]:
             raise InvalidRequest(f"{key} stands more than once in the query")
         given[key] = _read(key, known[key], value)
     return given
+
+
+def _headers(head: Head, row: Row) -> dict[str, Any]:
+    return {
+        field: _read(header.decode(), reader, head.fields[header].decode("latin-1"))
+        for field, (header, reader) in row.headers.items()
+        if header in head.fields
+    }
 
 
 def _read(field: str, reader: Reader, raw: str) -> object:

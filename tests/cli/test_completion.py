@@ -13,9 +13,9 @@ import pytest
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.cli import completing
-from jarvis_secretsd.values import Kind
+from jarvis_secretsd.values import Kid, Kind, SecretName, State
 from tests.cli.terminal import PROGRAM
-from tests.client.fake_daemon import FakeDaemon
+from tests.client.fake_daemon import NOW, FakeDaemon
 from tests.e2e.tools import needs
 
 NAMES = ("db/main", "db/replica", "postgres_password")
@@ -109,6 +109,7 @@ def _read_until(terminal: int, wanted: str, then: str) -> str:
         (("token", "create", ""), ["admin"]),
         (("token", ""), ["create", "list", "revoke"]),
         (("token", "revoke", ""), ["t1"]),
+        (("rollback", "po"), ["postgres_password"]),
         (("run", "--only", "po"), ["postgres_password"]),
         # as bash takes words apart, and as it does where COMP_WORDBREAKS has no `=`
         (("run", "--as", "PW", "=", "po"), ["postgres_password"]),
@@ -119,7 +120,7 @@ def _read_until(terminal: int, wanted: str, then: str) -> str:
         (("import", "--map", "PW", "=", "db/r"), ["db/replica"]),
         (("get", "--client", "=", "ad"), ["admin"]),
         (("help", "exit"), ["exit-status"]),
-        (("help", "rot"), ["rotate"]),
+        (("help", "rot"), ["rotation", "rotate"]),
         (("completion", ""), ["bash", "zsh", "fish"]),
     ],
 )
@@ -132,6 +133,26 @@ def test_generated_kinds_are_those_that_can_be() -> None:
     """What the daemon can't make isn't offered."""
     offered = _found("put", "x", "--generate", "")
     assert set(offered) == set(Kind) - {Kind.STATIC, Kind.EXTERNAL}
+
+
+@pytest.mark.parametrize(
+    ("words", "states"),
+    [
+        (("get", "db/main", "--kid", ""), ["current", "grace", "unresolved"]),
+        (("rollback", "db/main", "--kid", ""), ["grace"]),
+        (("revoke", "db/main", ""), ["grace", "unresolved"]),
+    ],
+)
+def test_kids_are_those_of_the_name(
+    fake: FakeDaemon, words: tuple[str, ...], states: list[str]
+) -> None:
+    """A kid is completed where the name stands already, and only where its version will do."""
+    kids = {state: Kid(f"{number:016x}") for number, state in enumerate(State)}
+    name = SecretName("db/main")
+    versions = tuple(m.VersionInfo(kid, 1, state, NOW) for state, kid in kids.items())
+    fake.answers.append(lambda _: m.VersionListing(name, versions, NOW))
+    assert set(_found(*words)) == {kids[State(state)] for state in states}
+    assert fake.operations(m.Versions) == [m.Versions(name)]
 
 
 def test_files_are_left_to_the_shell() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jarvis_secretsd.cli.running import MAX_ENVIRONMENT_STRING
+from jarvis_secretsd.cli.handing import MAX_ENVIRONMENT_STRING
 from jarvis_secretsd.messages import Get
 from jarvis_secretsd.values import SecretValue
 from tests.cli.terminal import PROGRAM, spawn

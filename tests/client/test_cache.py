@@ -115,7 +115,7 @@ def test_a_version_by_its_kid_and_a_fetch_go_past_the_cache(
 def test_without_a_ttl_every_get_asks(fake: FakeDaemon, client: SecretsClient) -> None:
     """A ttl of 0 caches nothing."""
     fake.hold(p="x")
-    uncached = SecretsClient(str(client._address), cache_ttl=0)
+    uncached = SecretsClient(str(client._access.address), cache_ttl=0)
     with uncached:
         assert uncached.get("p") == uncached.get("p") == "x"
     assert len(fake.asked) == 2

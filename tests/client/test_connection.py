@@ -109,7 +109,7 @@ def test_what_is_no_daemon_is_called_so(
     fake.answers.append(lambda _: answer)
     with pytest.raises(DaemonUnreachable, match="is not the daemon") as caught:
         client.get("p")
-    assert str(client._address) in caught.value.message
+    assert str(client._access.address) in caught.value.message
 
 
 def test_a_last_word_is_heard(tmp_path: Path) -> None:

@@ -41,3 +41,4 @@ def test_the_first_question_loads_the_messages_and_no_more() -> None:
     assert {"msgspec", "socket", "jarvis_secretsd.wire.codec"} <= loaded
     assert not loaded & (DAEMONS_ALONE | COMMANDS_ALONE)
     assert not loaded & {"jarvis_secretsd.client.url", "jarvis_secretsd.client.owner"}
+    assert not loaded & {"asyncio", "jarvis_secretsd.client.watching"}

@@ -139,6 +139,23 @@ def test_what_leaves_no_entry_touches_no_disk() -> None:
     assert disk.calls == ["reply"]
 
 
+def test_the_entry_of_a_record_that_is_there_is_owed_to_the_log() -> None:
+    """While the log refuses it nothing happens, and then it is the first that the log takes."""
+    disk = Disk()
+    ledger = Ledger(Vault(), disk, Log(disk))
+    disk.fail["log write"] = StorageFull("full")
+    ledger.log(NOW, Event(op="vault_compacted", outcome=Outcome.RECORDED))
+    assert ledger.trouble is Reason.STORAGE_FULL
+    turn = Turn(ledger.vault, NOW)
+    turn.add(Answer(DONE, (act(number=1),)), disk)
+    ledger.commit(turn)
+    assert ledger.vault.live(NAME) is None
+    disk.fail.clear()
+    ledger.probe(NOW)
+    ledger.probe(NOW)
+    assert [event.op for event in disk.events] == ["vault_compacted", "resumed", "resumed"]
+
+
 def test_by_interval_a_reply_leaves_before_the_sync() -> None:
     """What the setting says that it gives up."""
     disk = Disk()

@@ -26,6 +26,7 @@ from jarvis_secretsd.domain.refusals import Refusal
 NOW = Now(
     status="ok",
     secrets=3,
+    due=2,
     connections={Transport.UNIX: 2},
     refused={Refusal.STRANGER: 3, Refusal.MALFORMED: 4},
     turned_away=5,

@@ -16,7 +16,8 @@ from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.keys import Aead, Opener
 from jarvis_secretsd.daemon.startup import State, found_state, is_first_start, open_state
 from jarvis_secretsd.domain.audit import Event, Outcome
-from jarvis_secretsd.domain.changes import Care, VersionPut
+from jarvis_secretsd.domain.changes import Care, Stepped, VersionPut
+from jarvis_secretsd.domain.lifecycle import Step
 from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import KeyRefused, StateRefused
 from jarvis_secretsd.values import Kid, Kind, SecretName, SecretValue
@@ -43,6 +44,18 @@ def put(state: State, *names: str) -> None:
         turn.witness((Act(Event(op="put", outcome=Outcome.ALLOWED, name=name), change),))
         ledger.commit(turn)
         assert ledger.trouble is None
+
+
+def end_graces(state: State, name: SecretName) -> None:
+    """Commit the end of each version in grace."""
+    ledger = Ledger(state.vault, state.vault_file, state.audit)
+    turn = Turn(state.vault, NOW)
+    secret = state.vault.secret(name)
+    assert secret is not None
+    for version in secret.versions[:-1]:
+        change = Stepped(name, version.kid, Step.END, NOW)
+        turn.witness((Act(Event(op="elapse", outcome=Outcome.ALLOWED, name=str(name)), change),))
+    ledger.commit(turn)
 
 
 def keep_heads(paths: PathsConfig, state: State) -> None:
@@ -224,13 +237,14 @@ def test_a_vault_of_dead_records_is_written_anew_on_record(
     monkeypatch.setattr(rewriting, "MIN_DEAD_RECORDS", 3)
     state = found_state(paths, Aead("aes-gcm-256"), [opener()], NOW)
     put(state, *["a"] * 10, "b")
+    assert not rewriting.compact(state, paths, NOW + timedelta(days=15))
+    end_graces(state, SecretName("a"))
     keep_heads(paths, state)
     state.close()
     size = paths.vault_path.stat().st_size
     state = open_state(paths, opener(), NOW)
     before = state.vault_file.head
-    assert not rewriting.compact(state, paths, NOW - timedelta(days=1))
-    assert rewriting.compact(state, paths, NOW + timedelta(days=15))
+    assert rewriting.compact(state, paths, NOW)
     assert paths.vault_path.stat().st_size < size / 2
     assert state.vault_file.head.seq == before.seq + 1
     put(state, "c")

@@ -109,7 +109,7 @@ def _curl(program: Program) -> None:
 
 
 def _python(program: Program) -> None:
-    program.write(blocks("Python", "python")[2], "python", ".py")
+    program.write(blocks("Python", "python")[-1], "python", ".py")
     program.command = lambda name: [sys.executable, "-W", "error", "main.py", name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import inspect
 import json
@@ -20,8 +21,7 @@ from pydantic_settings import SettingsError
 
 from jarvis_secretsd import client
 from jarvis_secretsd import messages as m
-from jarvis_secretsd.client import SecretsClient, address, keyringbackend
-from jarvis_secretsd.client import client as module
+from jarvis_secretsd.client import SecretsClient, access, address, keyringbackend
 from tests.daemon_process import DaemonProcess
 from tests.docs.clients_page import (
     BLOCKS,
@@ -87,14 +87,12 @@ def test_every_block_is_run() -> None:
     assert sorted((heading, language) for heading, language, _ in BLOCKS) == sorted(
         [
             (INTRODUCTION, "yaml"),
-            ("Without changing the program", "sh"),
+            *3 * [("Without changing the program", "sh")],
             ("psql", "sh"),
             ("Home Assistant", "yaml"),
             ("Home Assistant", "sh"),
             ("curl", "sh"),
-            ("Python", "python"),
-            ("Python", "python"),
-            ("Python", "python"),
+            *5 * [("Python", "python")],
             ("pydantic-settings", "python"),
             ("keyring", "yaml"),
             ("keyring", "sh"),
@@ -114,11 +112,14 @@ def test_the_table_leads_to_the_sections() -> None:
 
 
 def test_a_program_starts_with_its_secrets(backend: DaemonProcess, tmp_path: Path) -> None:
-    """In its environment, and no others."""
-    script(tmp_path / "backend", '#!/bin/sh\nprintf %s "$POSTGRES_PASSWORD${OTHER-}"\n')
-    command = block("Without changing the program", "sh")
-    done = shell(command, environment(backend, "backend"), tmp_path)
-    assert (done.stdout, done.stderr) == ("p@ss w/#r'\"d%\u00e9", "")
+    """In its environment, or in files, and no others."""
+    variable = '#!/bin/sh\nprintf %s "$POSTGRES_PASSWORD${OTHER-}"\n'
+    path = '#!/bin/sh\ncat "$POSTGRES_PASSWORD_FILE"; printf %s "${POSTGRES_PASSWORD-}"\n'
+    become, watch, files = blocks("Without changing the program", "sh")
+    for command, program in ((become, variable), (watch, variable), (files, path)):
+        script(tmp_path / "backend", program)
+        done = shell(command, environment(backend, "backend"), tmp_path)
+        assert (done.stdout, done.stderr) == ("p@ss w/#r'\"d%\u00e9", "")
 
 
 @pytest.fixture
@@ -252,12 +253,33 @@ def test_who_is_refused_with_an_old_value_asks_once_more(
     page["secrets"].close()
 
 
+@pytest.mark.parametrize("place", [2, 3], ids=["blocking", "asyncio"])
+def test_who_follows_a_secret_is_given_each_of_its_values(
+    backend: DaemonProcess, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """The one that is, and each that comes; a deletion is passed over."""
+    for name, value in environment(backend, "backend").items():
+        monkeypatch.setenv(name, value)
+    follow = as_module(blocks("Python", "python")[place])["follow"]
+    used: list[str] = []
+
+    def use(value: str) -> None:
+        used.append(value)
+        if len(used) == 3:
+            raise KeyboardInterrupt
+        put(backend, NAME, f"value {len(used)}")
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(follow(NAME, use)) if place == 3 else follow(NAME, use)
+    assert used[1:] == ["value 1", "value 2"]
+
+
 def test_the_page_has_every_argument_of_a_client() -> None:
     """With its variable, if it has one, and its default."""
     told = rows("A client of your own")
     arguments = inspect.signature(SecretsClient).parameters
     assert [name.strip("`") for name, _, _ in told] == [*arguments]
-    known = {name: value for of in (module, address) for name, value in vars(of).items()}
+    known = {name: value for of in (access, address) for name, value in vars(of).items()}
     variables = {value for name, value in known.items() if name.endswith("_VARIABLE")}
     assert {variable.strip("`") for _, variable, _ in told if variable} == variables
     for name, _, meaning in told:

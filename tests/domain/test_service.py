@@ -8,7 +8,7 @@ import pytest
 
 from jarvis_secretsd.domain.audit import Outcome
 from jarvis_secretsd.domain.changes import VersionPut
-from jarvis_secretsd.domain.peer import Transport
+from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.service import MAX_ROTATED_AT_ONCE
 from jarvis_secretsd.messages import (
     AnyOperation,
@@ -32,6 +32,7 @@ from jarvis_secretsd.messages import (
     Put,
     Reload,
     Reloaded,
+    Request,
     Restore,
     Rotate,
     Rotated,
@@ -494,6 +495,16 @@ def test_a_token_ends_at_its_time_or_when_it_is_revoked(world: World) -> None:
     assert isinstance(world.ask(Get(DB), None, "bridge", short), Found)
     world.wait(1)
     assert code_of(world.ask(Get(DB), None, "bridge", short)) == "bad_token"
+
+
+def test_a_clock_that_jumped_ahead_ends_no_token(world: World) -> None:
+    """Containers that have nothing but their token are served on while the clock is wrong."""
+    stored(world)
+    token = token_for(world, "bridge", ttl_secs=86_400)
+    request, peer = Request(Get(DB), ClientId("bridge"), token), Peer(Transport.TCP, None)
+    ahead = world.now + timedelta(days=400)
+    reply = world.service.handle(request, peer, world.vault, ahead, world.fresh, world.now).reply
+    assert isinstance(reply, Found)
 
 
 def test_no_token_is_made_for_a_client_that_takes_none(world: World) -> None:

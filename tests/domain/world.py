@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from jarvis_secretsd.daemon.keys import Ed25519
+from jarvis_secretsd.domain.host import Denial
+from jarvis_secretsd.domain.jwt import JwtIssuer, JwtRules
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import (
     Client,
@@ -16,7 +19,8 @@ from jarvis_secretsd.domain.policy import (
 )
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
-from jarvis_secretsd.domain.service import Denial, Service
+from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.vault import Vault
 from jarvis_secretsd.domain.witness import Act, Answer
 from jarvis_secretsd.errors import ConfigurationError
@@ -68,7 +72,13 @@ DEFAULT_POLICY = policy_of(
 class World:
     """A service, its vault, its clock; `ask` runs one request through it and applies its acts."""
 
-    def __init__(self, policy: Policy = DEFAULT_POLICY, *, claim_required: bool = True) -> None:
+    def __init__(
+        self,
+        policy: Policy = DEFAULT_POLICY,
+        rules: RotationRules = RotationRules(),  # noqa: B008  # frozen
+        *,
+        claim_required: bool = True,
+    ) -> None:
         self.now = NOW
         self.vault = Vault()
         self.acts: list[Act] = []
@@ -76,7 +86,13 @@ class World:
         self.next_policy: Policy | None = None
         self._counter = count(1)
         self.service = Service(
-            policy, RotationRules(), self, Refusals(per_minute=3), claim_required=claim_required
+            policy,
+            rules,
+            self,
+            Refusals(per_minute=3),
+            Reads(NOW),
+            JwtIssuer(JwtRules(), Ed25519()),
+            claim_required=claim_required,
         )
 
     def ask(

@@ -25,6 +25,7 @@ import pytest
 from tests.daemon_process import DaemonProcess
 from tests.e2e.callers import LISTENERS, Caller, frame
 from tests.e2e.evidence import assert_intact, entries, entries_of
+from tests.e2e.tools import FAKETIME
 from tests.users import as_user
 
 pytestmark = pytest.mark.root
@@ -286,15 +287,6 @@ def test_a_reset_connection_is_not_taken_for_the_next_user_of_its_port(
             pending.settimeout(20)
             assert root.receive().body["uid"] == 0
     assert not entries_of(roots_house, op="get")
-
-
-FAKETIME = {
-    "LD_PRELOAD": next(map(str, Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), ""),
-    "FAKETIME_TIMESTAMP_FILE": "faketime",
-    "FAKETIME_NO_CACHE": "1",
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-}
-"""faketime(1): the wall clock is what a file in the daemon's directory says."""
 
 
 def test_strangers_are_summed_up_by_their_true_uid(

@@ -13,20 +13,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon_process import DaemonProcess
+from tests.daemon_process import DaemonProcess, Settings
 from tests.transcripts.placeholders import Placeholders, today
 from tests.transcripts.retelling import Printed, Terminal, retold
 
 HERE = Path(__file__).parent
 FILES = {file.stem: file for file in sorted(HERE.glob("*.txt"))}
 POLICY = (HERE / "policy.yaml").read_text().replace("[you]", f'["{os.geteuid()}"]')
+HOOK = """\
+#!/bin/sh
+# The far end of what matches hooked/*: it does what a transcript says in the file far-end.
+cat >/dev/null
+. "${0%/*}/far-end"
+"""
 PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"
 
 
 def session(commands: Sequence[str]) -> list[Printed]:
     """What the commands print in the directory of a new daemon, with words for what differs."""
     day = today()
-    daemon = DaemonProcess(policy=POLICY, settings={"server": {"bind_addr": ""}})
+    daemon = DaemonProcess(policy=POLICY)
+    hook = daemon.directory / "hook"
+    hook.write_text(HOOK)
+    hook.chmod(0o755)
+    settings: Settings = {
+        "server": {"bind_addr": ""},
+        "[hooks]": {"pattern": "hooked/*", "command": [str(hook)]},
+    }
+    daemon.configure(settings)
     words = Placeholders(daemon.directory, day)
     environment = {
         "PATH": PATH,

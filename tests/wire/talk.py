@@ -14,6 +14,7 @@ from jarvis_secretsd.messages import (
     Found,
     HealthStatus,
     Identity,
+    JwtVerified,
     Listing,
     MetricsText,
     Reloaded,
@@ -25,6 +26,7 @@ from jarvis_secretsd.messages import (
     TokenCreated,
     TokenListing,
     TokenRevoked,
+    Told,
     Verdict,
 )
 from jarvis_secretsd.values import BearerToken, ClientId, Kid, SecretName, SecretValue
@@ -48,6 +50,8 @@ RESULTS: tuple[Result, ...] = (
     Listing(()),
     Rotated((NAME,), 1, (), {}),
     Deleted(NAME, DUE),
+    Told({NAME: KID}, 812),
+    JwtVerified({"sub": "user-17"}, KID),
     Verdict(True, "clients.backend.allow[0]"),
     TokenCreated("t1", BearerToken("t" * 43), ClientId("mcp"), DUE),
     TokenListing(()),

@@ -55,6 +55,17 @@ TEXTS = st.text(max_size=20)
 TIMES = st.datetimes(timezones=st.just(UTC))
 BYTES = st.binary(max_size=50)
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+"""What a token's claims may hold: any JSON, also numbers that no machine word holds."""
+
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXTS,
     bool: st.booleans(),
@@ -65,6 +76,7 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     ClientId: CLIENTS,
     Kid: st.from_regex(r"[0-9a-f]{16}", fullmatch=True).map(Kid),
     BearerToken: TOKENS,
+    Any: JSON,
     Found: st.builds(
         Found, st.just(NAME), TEXTS.map(SecretValue.from_text), st.just(KID), TIMES, st.just(1)
     )
@@ -86,7 +98,7 @@ def made(kind: Any) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.lists(made(arguments[0]), max_size=3).map(tuple)
     if origin is Mapping:
-        return st.dictionaries(TEXTS, made(arguments[1]), max_size=3)
+        return st.dictionaries(made(arguments[0]), made(arguments[1]), max_size=3)
     if isinstance(kind, EnumType):
         return st.sampled_from(list(kind))
     assert issubclass(kind, Struct)

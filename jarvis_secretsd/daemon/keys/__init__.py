@@ -1,8 +1,8 @@
 """Every key of the daemon, and the only home of libsodium and cryptography.
 
 `openers` is what people and hosts bring, `slots` gives the data key for it, `sealing` derives from
-that key and seals, `recovery` is the code on paper, `signing` signs the audit log, and `selftest`
-asks the libraries for answers that are known.
+that key and seals, `recovery` is the code on paper, `signing` signs tokens and the audit log, and
+`selftest` asks the libraries for answers that are known.
 """
 
 from jarvis_secretsd.daemon.keys.openers import (
@@ -17,6 +17,7 @@ from jarvis_secretsd.daemon.keys.sealing import Aead, DataKey, Purpose, SealBrok
 from jarvis_secretsd.daemon.keys.selftest import self_test
 from jarvis_secretsd.daemon.keys.signing import (
     AuditSigner,
+    Ed25519,
     key_id,
     public_from_pem,
     public_to_pem,
@@ -30,6 +31,7 @@ __all__ = [
     "AuditSigner",
     "Blake2b",
     "DataKey",
+    "Ed25519",
     "Opener",
     "Purpose",
     "SealBroken",

@@ -1,18 +1,17 @@
-"""One frozen class per operation and per result: what both dialects mean.
+"""What can be asked: one frozen class per operation.
 
 `Request` is an operation with the caller's claim. A field that a body calls `client` and that isn't
-the claim is `subject` here and in a frame, where `client` is always the claim.
+the claim is `subject` here and in a frame, where `client` is always the claim; in the same way a
+`token` that isn't the caller's own is `jwt`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from jarvis_secretsd.errors import Reason
 from jarvis_secretsd.values import (
     BearerToken,
     ClientId,
@@ -20,8 +19,6 @@ from jarvis_secretsd.values import (
     Kind,
     Permission,
     SecretName,
-    SecretValue,
-    State,
 )
 
 RequestId = int | str
@@ -59,7 +56,8 @@ class Put(Operation, frozen=True, tag="put"):
     """Store a value, or without one generate it by an explicit kind.
 
     `encoding` "base64" says that `value` is base64 of bytes. `expect_kid` is the kid that must be
-    current, "" says that the name must not exist. Days are whole days.
+    current, "" says that the name must not exist. Days are whole days. `length` (characters) and
+    `alphabet` say how a value is generated, now and at each rotation.
     """
 
     name: SecretName
@@ -70,6 +68,8 @@ class Put(Operation, frozen=True, tag="put"):
     grace_days: int | None = None
     auto_rotate: bool | None = None
     expect_kid: str | None = None
+    length: int | None = None
+    alphabet: str | None = None
 
     def __repr__(self) -> str:
         return f"Put(name={self.name!r}, value=***)"
@@ -100,6 +100,26 @@ class Rotate(Operation, frozen=True, tag="rotate"):
     generate: Generate | None = None
 
 
+class Versions(Operation, frozen=True, tag="versions"):
+    """The versions of a secret that are kept, and who read each last."""
+
+    name: SecretName
+
+
+class Rollback(Operation, frozen=True, tag="rollback"):
+    """Make a version in grace current again: the one with this kid, or the latest."""
+
+    name: SecretName
+    kid: Kid | None = None
+
+
+class Revoke(Operation, frozen=True, tag="revoke"):
+    """End a version at once."""
+
+    name: SecretName
+    kid: Kid
+
+
 class Delete(Operation, frozen=True, tag="delete"):
     """Take a secret out of `get` and `list`, recoverable until its grace ends."""
 
@@ -110,6 +130,50 @@ class Restore(Operation, frozen=True, tag="restore"):
     """Bring a deleted secret back."""
 
     name: SecretName
+
+
+class Watch(Operation, frozen=True, tag="watch"):
+    """Tell me when one of these secrets changes, or any that I may read (no names).
+
+    It begins with what is, or with what has changed since `after`, the `seq` of what was told last.
+    """
+
+    names: tuple[SecretName, ...] = ()
+    after: int | None = None
+
+
+class SignJwt(Operation, frozen=True, tag="sign_jwt"):
+    """A token with these claims, good for `ttl` seconds, signed by the secret `key`.
+
+    The daemon adds the claims `iss`, `iat`, `exp` and `jti`. No `key`: the one that is called
+    `jwt_signing_key`, or the only one with which the client may sign.
+    """
+
+    claims: Mapping[str, Any]
+    ttl: int | None = None
+    key: SecretName | None = None
+
+    def __repr__(self) -> str:
+        return f"SignJwt(claims=***, ttl={self.ttl!r}, key={self.key!r})"
+
+
+class VerifyJwt(Operation, frozen=True, tag="verify_jwt"):
+    """Does this token hold, and what does it claim?
+
+    `audience` is who asks; a token that is for somebody holds for nobody else. `issuer` None: the
+    daemon must have issued it.
+    """
+
+    jwt: str = field(name="token")
+    audience: str | None = None
+    issuer: str | None = None
+
+    def __repr__(self) -> str:
+        return f"VerifyJwt(jwt=***, audience={self.audience!r}, issuer={self.issuer!r})"
+
+
+class Jwks(Operation, frozen=True, tag="jwks"):
+    """The public keys by which tokens verify. Needs no client."""
 
 
 class Can(Operation, frozen=True, tag="can"):
@@ -151,13 +215,46 @@ class Metrics(Operation, frozen=True, tag="metrics"):
     """The counters as Prometheus text; HTTP only."""
 
 
+class Settle(Operation, frozen=True, tag="settle"):
+    """What became of a pending version: its hook's word, which the daemon says to itself.
+
+    "confirm": the far end has it; "drop": it hasn't; "doubt": nobody can tell.
+    """
+
+    name: SecretName
+    kid: Kid
+    outcome: Literal["confirm", "drop", "doubt"]
+    note: str = ""
+
+
+class Elapse(Operation, frozen=True, tag="elapse"):
+    """Do what the time has brought for these names: the daemon says this to itself.
+
+    `told` are those of which people know that they are due, `deferred` those that the clock doesn't
+    rotate again so soon.
+    """
+
+    names: tuple[SecretName, ...]
+    told: frozenset[SecretName] = frozenset()
+    deferred: frozenset[SecretName] = frozenset()
+
+
 AnyOperation = (
     Get
     | Put
     | List
+    | Versions
     | Rotate
+    | Rollback
+    | Revoke
+    | Settle
+    | Elapse
     | Delete
     | Restore
+    | Watch
+    | SignJwt
+    | VerifyJwt
+    | Jwks
     | Health
     | WhoAmI
     | Can
@@ -177,171 +274,3 @@ class Request(Struct, frozen=True):
     operation: AnyOperation
     client: ClientId | None = None
     token: BearerToken | None = None
-
-
-class Result(Struct, frozen=True, omit_defaults=True):
-    """What an operation gives."""
-
-
-class HealthStatus(Result, frozen=True):
-    """`status` is "ok" or why not; `audit_sync` says whether promise 2 holds ("always")."""
-
-    status: str
-    version: str
-    uptime_secs: int
-    secrets_count: int
-    audit_sync: str = "always"
-
-
-class Identity(Result, frozen=True):
-    """Who the kernel says, which clients this peer may be, which one it is, and its rights."""
-
-    uid: int | None
-    gid: int | None
-    pid: int | None
-    transport: str
-    clients: tuple[str, ...]
-    client: str | None
-    permissions: Mapping[str, tuple[str, ...]]
-    deny: tuple[str, ...] = ()
-
-
-class Found(Result, frozen=True):
-    """A secret's value and the version it came from. `encoding` "base64" when it isn't text."""
-
-    name: SecretName
-    value: SecretValue
-    kid: Kid
-    expires_at: datetime
-    version: int
-    encoding: Literal["base64"] | None = None
-
-
-class Stored(Result, frozen=True):
-    """The version that is current after a put that found the name there."""
-
-    name: SecretName
-    kid: Kid
-    version: int
-    expires_at: datetime
-
-
-class Created(Stored, frozen=True):
-    """The version that is current after a put that made the name (HTTP 201)."""
-
-
-class Listed(Struct, frozen=True):
-    """One secret in a list."""
-
-    name: SecretName
-    kid: Kid
-    version: int
-    kind: Kind
-    created_at: datetime
-    expires_at: datetime
-    is_expired: bool
-    state: State
-
-
-class Listing(Result, frozen=True):
-    """A page of secrets by name; `next` is the `after` of the following page."""
-
-    secrets: tuple[Listed, ...]
-    next: str | None = None
-
-
-class FailureInfo(Struct, frozen=True):
-    """One name's error inside a result that is about several."""
-
-    code: str
-    message: str
-
-
-class Rotated(Result, frozen=True):
-    """What `rotate` did, name by name."""
-
-    rotated: tuple[SecretName, ...]
-    rotated_count: int
-    pending: tuple[SecretName, ...]
-    failed: Mapping[str, FailureInfo]
-
-
-class Deleted(Result, frozen=True):
-    """A secret that is gone from `get` and `list`; until `restorable_until` it can come back."""
-
-    name: SecretName
-    restorable_until: datetime
-
-
-class Verdict(Result, frozen=True):
-    """The policy's decision and the rule that made it."""
-
-    allowed: bool
-    rule: str
-
-
-class TokenCreated(Result, frozen=True):
-    """A new token. This is the only time that it is shown."""
-
-    token_id: str
-    token: BearerToken
-    client: ClientId
-    expires_at: datetime
-
-
-class TokenListed(Struct, frozen=True):
-    """One token, without the token."""
-
-    token_id: str
-    client: ClientId
-    created_at: datetime
-    expires_at: datetime
-    uids: tuple[int, ...]
-
-
-class TokenListing(Result, frozen=True):
-    """Every token that is known."""
-
-    tokens: tuple[TokenListed, ...]
-
-
-class TokenRevoked(Result, frozen=True):
-    """A token that works no more."""
-
-    token_id: str
-
-
-class AuditHeadStatus(Result, frozen=True):
-    """Where the audit chain ends: sequence number, SHA-256 in hex, and the signature over both."""
-
-    log_id: str
-    key_id: str
-    seq: int
-    head: str
-    vault_head: str
-    signature: str
-
-
-class Reloaded(Result, frozen=True):
-    """The policy that is in force after a reload, by its digest."""
-
-    policy: str
-    clients: int
-
-
-class MetricsText(Result, frozen=True):
-    """Prometheus text, ready to send."""
-
-    body: bytes
-
-
-class Failure(Struct, frozen=True, omit_defaults=True):
-    """Why not: a stable code and a sentence. `allow` lists methods where the method was wrong."""
-
-    code: str
-    message: str
-    reason: Reason | None = None
-    allow: tuple[str, ...] = ()
-
-
-Reply = Result | Failure

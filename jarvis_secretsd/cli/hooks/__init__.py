@@ -1,0 +1,1 @@
+"""Programs for `[[hooks]]` of the configuration: docs/rotation.md says what a hook is asked."""
