@@ -6,12 +6,10 @@ import asyncio
 import importlib.util
 import inspect
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,16 +32,10 @@ from tests.docs.clients_page import (
     put,
 )
 from tests.e2e.tools import needs
-from tests.users import as_user
+from tests.postgres_server import needs_server, running
 
 NAME = "postgres_password"
 INTRODUCTION = "Where people already are"
-NOBODY_SPECIAL = 1000
-"""Who runs the database where the tests run as root, which it refuses."""
-
-SERVER = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda at: at.parent.name)
-"""Where Debian puts the programs that no PATH has."""
-
 MakeDaemon = Callable[..., DaemonProcess]
 
 
@@ -125,35 +117,13 @@ def test_a_program_starts_with_its_secrets(backend: DaemonProcess, tmp_path: Pat
 @pytest.fixture
 def postgres() -> Iterator[Path]:
     """A PostgreSQL that asks `app` for that password, on a socket in this directory."""
-    assert SERVER is not None
-    uid = os.geteuid() or NOBODY_SPECIAL
-    directory = Path(tempfile.mkdtemp(prefix="jarvis-pg-"))
-    (directory / "password").write_text("p@ss w/#r'\"d%\u00e9")
-    for path in (directory, directory / "password"):
-        os.chown(path, uid, uid)
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str(SERVER / program), "-D", str(directory / "data"), *arguments]
-        subprocess.run(
-            command, cwd=directory, stdout=subprocess.DEVNULL, check=True, **as_user(uid)
-        )
-
-    pwfile = f"--pwfile={directory / 'password'}"
-    try:
-        run("initdb", "-A", "scram-sha-256", "-U", "app", pwfile, "--no-sync", "-E", "UTF8")
-        options = f"-c listen_addresses= -c unix_socket_directories={directory} -c fsync=off"
-        run("pg_ctl", "start", "-w", "-o", options, "-l", str(directory / "log"))
-        run("pg_ctl", "status")
-        try:
-            yield directory
-        finally:
-            run("pg_ctl", "stop", "-w", "-m", "immediate")
-    finally:
-        shutil.rmtree(directory)
+    with running() as server:
+        server.boss("CREATE ROLE app LOGIN PASSWORD 'p@ss w/#r''\"d%\u00e9'")
+        yield server.directory
 
 
 @needs("psql")
-@pytest.mark.skipif(SERVER is None, reason="needs PostgreSQL's server")
+@needs_server
 def test_psql_is_let_in(backend: DaemonProcess, postgres: Path, tmp_path: Path) -> None:
     """By a real server that wants the password; without the secret it isn't."""
     command = block("psql", "sh").replace("/run/postgresql", str(postgres)).strip()

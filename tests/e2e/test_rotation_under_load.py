@@ -21,29 +21,23 @@ from jarvis_secretsd.messages import Rotate, Rotated
 from jarvis_secretsd.values import Kind, SecretName
 from tests.daemon_process import DaemonProcess
 from tests.docs.clients_page import environment
-from tests.e2e.test_postgres_hook import HOOK, SERVER, Postgres
+from tests.e2e.test_postgres_hook import HOOK
 from tests.hooked_daemon import wait_for
+from tests.postgres_server import Postgres, needs_server, running
 
 BACKEND = Path(__file__).parents[2] / "examples/backend/backend.py"
 USERS, ROUNDS = 4, 3
 PASSWORD, KEY = "postgres_password", "jwt_signing_key"
 
-pytestmark = pytest.mark.skipif(SERVER is None, reason="needs PostgreSQL's server")
+pytestmark = needs_server
 
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
     """A server with the role `app`."""
-    made = Postgres()
-    try:
-        made.start()
-        try:
-            made.boss("CREATE ROLE app LOGIN PASSWORD 'the-first'")
-            yield made
-        finally:
-            made.stop()
-    finally:
-        made.remove()
+    with running() as made:
+        made.boss("CREATE ROLE app LOGIN PASSWORD 'the-first'")
+        yield made
 
 
 @pytest.fixture
