@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
-from jarvis_secretsd.domain.rotation import RotationRules, grace_end
+from jarvis_secretsd.domain.rotation import RotationRules, first_grace_end
 from jarvis_secretsd.domain.secret import Secret
 from jarvis_secretsd.values import NEVER, Kid, SecretName, State
 
@@ -94,7 +94,7 @@ class Schedule:
         if secret.deleted_until is not None:
             yield secret.deleted_until
         elif secret.versions:
-            yield from filter(None, (grace_end(secret, each) for each in secret.versions))
+            yield first_grace_end(secret)
             candidate = secret.candidate
             if candidate is None:
                 yield from self._rotation(secret)

@@ -74,8 +74,9 @@ class Secret(Struct, frozen=True):
 
     @property
     def candidate(self) -> Version | None:
-        """The version that is to become current, and isn't yet."""
-        return next((each for each in self.versions if each.state in _CANDIDATES), None)
+        """The version that is to become current, and isn't yet: none comes after it till then."""
+        newest = self.versions[-1] if self.versions else None
+        return newest if newest is not None and newest.state in _CANDIDATES else None
 
     @property
     def waiting(self) -> Version | None:
@@ -156,12 +157,13 @@ def _with_step(before: Secret, stepped: Stepped, seq: int) -> Secret:
 
 
 def _superseded(secret: Secret, until: datetime | None) -> tuple[Version, ...]:
-    """The versions, the current one in grace."""
-    state = after(State.CURRENT, Step.SUPERSEDE)
-    return tuple(
-        replace(each, state=state, until=until) if each.state is State.CURRENT else each
-        for each in secret.versions
-    )
+    """The versions, the current one in grace. One of many is changed, so the others are copied."""
+    current = secret.current
+    place = len(secret.versions) - 1
+    while secret.versions[place] is not current:
+        place -= 1
+    over = replace(current, state=after(State.CURRENT, Step.SUPERSEDE), until=until)
+    return (*secret.versions[:place], over, *secret.versions[place + 1 :])
 
 
 def _with_kept(before: Secret | None, kept: VersionKept, seq: int) -> Secret:
