@@ -1,7 +1,8 @@
 """What every test shares: which tests run, a list of those that don't, and a real daemon to ask.
 
-Tests marked `root` act as several users. With `--run-root` (or JARVIS_TEST_ROOT=1) they run, and a
-skipped test is a failure. Otherwise they are left out, each named in the summary with its reason.
+Tests with a mark of `PLACES` need more than a user of this machine has. With the mark's option they
+run, as root, and a skipped test is a failure. Otherwise they are left out, each named in the summary
+with its reason.
 """
 
 from __future__ import annotations
@@ -19,28 +20,35 @@ from tests.daemon_process import DaemonProcess
 hypothesis.settings.register_profile("house", deadline=None)  # a busy machine isn't a defect
 hypothesis.settings.load_profile("house")
 
+PLACES = {
+    "root": "needs uid 0, to act as several users",
+    "systemd": "needs a systemd of its own: tests/machine/boot",
+    "containers": "needs podman, as root",
+}
+"""Marks of tests that run only where `--run-MARK` says so, each with the reason."""
+
 LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--run-root",
-        action="store_true",
-        default=os.environ.get("JARVIS_TEST_ROOT") == "1",
-        help="run the tests marked `root` too, and fail if any test was skipped",
-    )
+    for mark in PLACES:
+        parser.addoption(
+            f"--run-{mark}",
+            action="store_true",
+            default=os.environ.get(f"JARVIS_TEST_{mark.upper()}") == "1",
+            help=f"run the tests marked `{mark}` too, and fail if any test was skipped",
+        )
     parser.addoption("--no-skips", action="store_true", help="fail if any test was skipped")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--run-root") and os.geteuid() != 0:
-        raise pytest.UsageError("--run-root (JARVIS_TEST_ROOT=1) needs uid 0")
+    if (places := _places(config)) and os.geteuid() != 0:
+        raise pytest.UsageError(f"--run-{min(places)} needs uid 0")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--run-root"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("root")]
+    here = _places(config)
+    left_out = [item for item in items if not _marks(item) <= here]
     config.stash[LEFT_OUT] = left_out
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
@@ -69,7 +77,7 @@ def pytest_terminal_summary(
 ) -> None:
     left_out = config.stash.get(LEFT_OUT, [])
     if left_out:
-        terminalreporter.section(f"left out: {len(left_out)} (run them with --run-root as uid 0)")
+        terminalreporter.section(f"left out: {len(left_out)} (with --run-MARK, as uid 0, they run)")
     for item in left_out:
         terminalreporter.line(f"{item.nodeid}: {_reason(item)}")
     if _must_not_skip(config) and (skipped := _skipped(config)):
@@ -81,7 +89,7 @@ def _mode_of_temporary_directory() -> int:
 
 
 def _must_not_skip(config: pytest.Config) -> bool:
-    return bool(config.getoption("--run-root") or config.getoption("--no-skips"))
+    return bool(_places(config) or config.getoption("--no-skips"))
 
 
 def _skipped(config: pytest.Config) -> int:
@@ -91,8 +99,17 @@ def _skipped(config: pytest.Config) -> int:
 
 def _reason(item: pytest.Item) -> str:
     """A mark may bring its own reason: `@pytest.mark.root("binds a port below 1024")`."""
-    marker = item.get_closest_marker("root")
-    return str(marker.args[0]) if marker and marker.args else "needs uid 0 to act as several users"
+    mark = min(_marks(item))
+    marker = item.get_closest_marker(mark)
+    return str(marker.args[0]) if marker and marker.args else PLACES[mark]
+
+
+def _places(config: pytest.Config) -> set[str]:
+    return {mark for mark in PLACES if config.getoption(f"--run-{mark}")}
+
+
+def _marks(item: pytest.Item) -> set[str]:
+    return {mark for mark in PLACES if item.get_closest_marker(mark)}
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from jarvis_secretsd.domain import operations, renewal, tokens, watching
 from jarvis_secretsd.domain.advice import line_to_allow, line_to_be
 from jarvis_secretsd.domain.audit import Outcome
+from jarvis_secretsd.domain.elapsing import elapsed
 from jarvis_secretsd.domain.generation import Fresh
 from jarvis_secretsd.domain.host import Denial, Host
 from jarvis_secretsd.domain.identity import Peer, Transport, identify
@@ -32,7 +33,6 @@ from jarvis_secretsd.domain.witness import (
     Act,
     Answer,
     Call,
-    done_so,
     event_of,
     failure_of,
     witnessed,
@@ -49,8 +49,6 @@ from jarvis_secretsd.messages import (
     Can,
     Delete,
     Elapse,
-    Elapsed,
-    Failure,
     Get,
     Health,
     Identity,
@@ -92,9 +90,6 @@ DAEMON = Client(
 )
 
 READ, ROTATE, ADMIN = Permission.READ, Permission.ROTATE, Permission.ADMIN
-
-CLOCK = Decision(True, "internal")
-"""What time brings needs no rule of the policy."""
 
 
 class Service:
@@ -202,7 +197,7 @@ class Service:
             case Settle(name):
                 return do(ROTATE, name, lambda: renewal.settle(operation, setting))
             case Elapse():
-                return self._elapse(call, client, operation, setting)
+                return elapsed(call, client, operation, setting, self._rotate_by_clock)
             case Delete(name):
                 return do(Permission.DELETE, name, lambda: operations.delete(operation, setting))
             case Restore(name):
@@ -313,30 +308,10 @@ class Service:
             lambda: renewal.rotate(name, operation.generate, setting, by_clock=by_clock),
         )
 
-    def _elapse(self, call: Call, client: Client, operation: Elapse, setting: Setting) -> Answer:
-        """What the time has brought for each name; what people must see to is told."""
-        acts: list[Act] = []
-        due: list[SecretName] = []
-        failed: list[SecretName] = []
-        for name in operation.names:
-            for done in renewal.elapse(name, setting):
-                acts += done_so(call, client, CLOCK, name, done).acts
-            secret = call.vault.live(name)
-            if secret is None or secret.candidate or not self.rules.is_due(secret, call.settled):
-                continue
-            if self.rules.clock_may_rotate(secret):
-                if name in operation.deferred:
-                    continue
-                asked = replace(call, request=Request(rotate := Rotate((name,))))
-                answer = self._rotate_one(asked, client, name, rotate, setting, by_clock=True)
-                acts += answer.acts
-                if isinstance(answer.reply, Failure):
-                    failed.append(name)
-            elif secret.name not in operation.told:
-                told = Done(Elapsed(), kid=secret.current.kid, note="due for rotation")
-                acts += done_so(call, client, CLOCK, name, told).acts
-                due.append(name)
-        return Answer(Elapsed(tuple(due), tuple(failed)), tuple(acts))
+    def _rotate_by_clock(self, call: Call, client: Client, name: SecretName) -> Answer:
+        setting = Setting(call.vault, self.rules, call.now, call.fresh, call.settled)
+        asked = replace(call, request=Request(rotate := Rotate((name,))))
+        return self._rotate_one(asked, client, name, rotate, setting, by_clock=True)
 
     def _can(self, call: Call, client: Client, operation: Can) -> Answer:
         decision = Decision(True, f"clients.{client.id}")
