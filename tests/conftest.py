@@ -1,8 +1,8 @@
 """What every test shares: which tests run, a list of those that don't, and a real daemon to ask.
 
 Tests with a mark of `PLACES` need more than a user of this machine has. With the mark's option they
-run, as root, and a skipped test is a failure. Otherwise they are left out, each named in the summary
-with its reason.
+run, as root, and a skipped test is a failure. Otherwise they are left out, each named in the
+summary with its reason.
 """
 
 from __future__ import annotations
