@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
 
 from jarvis_secretsd import messages as m
 from jarvis_secretsd.client.access import Access
@@ -75,31 +75,26 @@ def result_of(operation: m.Operation) -> type[m.Result]:
     return next(row.result for row in TABLE if row.operation is type(operation))
 
 
-def put_of(
-    name: SecretName,
-    value: SecretValue | None,
-    *,
-    kind: Kind | None,
-    rotation_days: int | None,
-    grace_days: int | None,
-    auto_rotate: bool | None,
-    expect_kid: str | None,
-    length: int | None,
-    alphabet: str | None,
-) -> m.Put:
+class Care(TypedDict, total=False):
+    """What a put may say of a secret besides its value; what it doesn't say stays (docs/wire.md).
+
+    `expect_kid` is the kid that must be current, "" that the name must not exist. `length` and
+    `alphabet` say how a value is generated, now and later.
+    """
+
+    kind: Kind | None
+    rotation_days: int | None
+    grace_days: int | None
+    auto_rotate: bool | None
+    expect_kid: str | None
+    length: int | None
+    alphabet: str | None
+
+
+def put_of(name: SecretName, value: SecretValue | None, care: Care) -> m.Put:
     """To store this value, or to have one generated."""
-    return m.Put(
-        name,
-        None if value is None else _text(value),
-        encoding=None if value is None or value.is_text else "base64",
-        kind=kind,
-        rotation_days=rotation_days,
-        grace_days=grace_days,
-        auto_rotate=auto_rotate,
-        expect_kid=expect_kid,
-        length=length,
-        alphabet=alphabet,
-    )
+    encoding: Literal["base64"] | None = None if value is None or value.is_text else "base64"
+    return m.Put(name, None if value is None else _text(value), encoding, **care)
 
 
 def _text(value: SecretValue) -> str:

@@ -27,6 +27,7 @@ from jarvis_secretsd.client.errors import (
 from jarvis_secretsd.client.questions import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
+    Care,
     answers_in,
     framed,
     is_confidential,
@@ -34,7 +35,7 @@ from jarvis_secretsd.client.questions import (
     put_of,
     result_of,
 )
-from jarvis_secretsd.values import Kid, Kind, SecretName, SecretValue
+from jarvis_secretsd.values import Kid, SecretName, SecretValue
 
 R = TypeVar("R", bound=m.Result)
 T = TypeVar("T")
@@ -56,32 +57,9 @@ class Session:
         """The current version, or the one with this kid."""
         return self.ask(m.Get(name, kid), m.Found)
 
-    def put(
-        self,
-        name: SecretName,
-        value: SecretValue | None,
-        *,
-        kind: Kind | None,
-        rotation_days: int | None,
-        grace_days: int | None,
-        auto_rotate: bool | None,
-        expect_kid: str | None,
-        length: int | None,
-        alphabet: str | None,
-    ) -> m.Stored:
+    def put(self, name: SecretName, value: SecretValue | None, care: Care) -> m.Stored:
         """Store a value, or have one generated."""
-        asked = put_of(
-            name,
-            value,
-            kind=kind,
-            rotation_days=rotation_days,
-            grace_days=grace_days,
-            auto_rotate=auto_rotate,
-            expect_kid=expect_kid,
-            length=length,
-            alphabet=alphabet,
-        )
-        return self.ask(asked, m.Stored)
+        return self.ask(put_of(name, value, care), m.Stored)
 
     def list(self) -> tuple[m.Listed, ...]:
         """Every secret that may be read, page by page."""
