@@ -20,6 +20,9 @@ from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull, Syn
 MAX_LINKS = 40
 """Links on the way to one file, as the kernel counts them (path_resolution(7))."""
 
+MAX_REPLACED = 100
+"""Times that a file may be replaced under our hands: a daemon does it once a second at most."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _UNSAFE = frozenset(
     {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM}
@@ -86,8 +89,13 @@ def replace_chunks(path: AnyPath, chunks: Iterable[bytes], mode: int = 0o600) ->
 def begin_private(path: AnyPath, chunks: Iterable[bytes], mode: int = 0o600) -> tuple[int, str]:
     """A durable new file beside the path, to take its place later: descriptor and name."""
     with opened_parent(path) as (directory, name), storage_errors(path):
-        temporary = f".{name}.{secrets.token_hex(8)}.new"
+        temporary = temporary_name(name)
         return _write_new(directory, temporary, chunks, mode, keep=True), temporary
+
+
+def temporary_name(name: str) -> str:
+    """What a new file is called that is to take this one's place; `sweep` knows it by that."""
+    return f".{name}.{secrets.token_hex(8)}.new"
 
 
 def take_place(path: AnyPath, temporary: str) -> None:
@@ -153,7 +161,13 @@ def storage_error(path: AnyPath, error: OSError) -> SecretsError:
     if error.errno == errno.ELOOP:
         return UnsafeFile(f"{path} is a link; put the file itself there")
     if error.errno in _UNSAFE:
-        return UnsafeFile(f"{path}: {reason}; look at `namei -l {shlex.quote(os.fspath(path))}`")
+        look = f"look at `namei -l {shlex.quote(os.fspath(path))}`"
+        if error.errno == errno.EACCES:
+            reason += f" for uid {os.geteuid()}"
+            look += ", or use sudo" if os.getuid() else ""
+        return UnsafeFile(f"{path}: {reason}; {look}")
+    if error.errno == errno.EROFS:
+        reason += "; a unit of systemd writes elsewhere than its state by ReadWritePaths= only"
     return StorageFailed(f"{path}: {reason}")
 
 
@@ -161,13 +175,24 @@ def _open_checked(path: AnyPath, flags: int, check: Check) -> int:
     # O_NONBLOCK: a FIFO at the path must be refused, not waited for.
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     with opened_parent(path) as (directory, name), storage_errors(path):
-        descriptor = os.open(name, flags, dir_fd=directory)
+        descriptor, found = _open_present(name, flags, directory)
     try:
-        check(os.fspath(path), os.fstat(descriptor))
+        check(os.fspath(path), found)
     except UnsafeFile:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _open_present(name: str, flags: int, directory: int) -> tuple[int, os.stat_result]:
+    """Open what is there now: between open and look a daemon that runs may have replaced it."""
+    for attempt in range(MAX_REPLACED):
+        descriptor = os.open(name, flags, dir_fd=directory)
+        found = os.fstat(descriptor)
+        if found.st_nlink or attempt == MAX_REPLACED - 1:
+            break
+        os.close(descriptor)
+    return descriptor, found
 
 
 def _read(path: AnyPath, limit: int, check: Check) -> bytes:

@@ -343,6 +343,24 @@ def credentials(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+def test_a_file_that_is_replaced_while_it_is_opened_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads the heads while the daemon writes new ones gets these, and no complaint."""
+    plain_open = os.open
+
+    def open_and_replace(name: str, flags: int, *args: int, **options: int) -> int:
+        descriptor = plain_open(name, flags, *args, **options)
+        if name == path.name and path.read_bytes() == b"old":
+            new = made(path.with_name("new"), 0o600)
+            new.write_bytes(b"new")
+            new.rename(path)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_replace)
+    assert files.read_private(path, LIMIT) == b"new"
+
+
 @pytest.mark.parametrize("mode", [0o400, 0o440])
 def test_a_credential_is_read_as_systemd_lays_it_down(credentials: Path, mode: int) -> None:
     """0400 and, for a daemon that isn't root, 0440."""
