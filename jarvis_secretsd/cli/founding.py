@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +21,15 @@ from jarvis_secretsd.domain.policy import ROOT
 from jarvis_secretsd.errors import ConfigurationError
 
 SYSTEM_STATE = Path("/var/lib/jarvis-secretsd")
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where sudo(8) looks for a command, whatever the PATH of who types it."""
+
+UNIT_USER = "jarvis"
+"""As whom our unit runs the daemon."""
+
+UNIT_DIRECTORIES = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system")
+"""Where `make install` or a package may have put our units."""
 
 
 @click.command()
@@ -104,20 +115,43 @@ def _directory(environ: Mapping[str, str], variable: str) -> Path | None:
 def _tell(made: Plan, wishes: Wishes) -> None:
     """What was made, and what to do next."""
     other = wishes.config != DEFAULT_CONFIG
-    command = "jarvis-secretsd" + (f" --config {shlex.quote(str(wishes.config))}" if other else "")
     own = wishes.daemon.uid == wishes.admin.uid
+    program = "jarvis-secretsd" if own else f"sudo -u {wishes.daemon.name} {_program()}"
+    command = program + (f" --config {shlex.quote(str(wishes.config))}" if other else "")
+    is_unit = not other and wishes.daemon.name == UNIT_USER and _has_unit()
     show("made:", *(f"  {piece}" for piece in made.pieces))
-    show("next (the first start makes vault and keys, and shows a recovery code):")
-    show_typed(f"{command} check", command if own else f"sudo -u {wishes.daemon.name} {command}")
-    show("then, for each program:")
-    show_typed(f"export JARVIS_SECRETS_SOCKET={shlex.quote(str(wishes.socket))}")
+    if is_unit:
+        show("next (the first of these makes vault and keys, and shows a recovery code):")
+        show_typed(
+            "sudo jarvis-secretsd key add recovery",
+            "sudo jarvis-secretsd check",
+            "sudo systemctl enable --now jarvis-secretsd",
+        )
+    else:
+        show("next (the first start makes vault and keys, and shows a recovery code):")
+        show_typed(f"{command} check", command)
+    if wishes.socket != DEFAULT_SOCKET:
+        show("then, for each program:")
+        show_typed(f"export JARVIS_SECRETS_SOCKET={shlex.quote(str(wishes.socket))}")
     show(f"and for {wishes.admin.name}, its admin:")
     show_typed("export JARVIS_CLIENT_ID=admin")
-    if wishes.socket.is_relative_to("/run") and os.geteuid() == ROOT:
+    if wishes.socket.is_relative_to("/run") and os.geteuid() == ROOT and not is_unit:
         show(
-            f"note: /run is empty after a restart of the host; {wishes.socket.parent} is made "
-            "again by RuntimeDirectory= of a unit, or by tmpfiles.d(5)"
+            f"note: /run is empty after a restart of the host; a line in /etc/tmpfiles.d makes "
+            f"the directory again: d {wishes.socket.parent} 0755 {wishes.daemon.name} - -"
         )
+
+
+def _program() -> str:
+    """Our name, if sudo finds us by it; of a venv, where we are."""
+    own = os.path.join(sys.prefix, "bin", "jarvis-secretsd")
+    found = shutil.which("jarvis-secretsd", path=SYSTEM_PATH)
+    is_known = found is not None and os.path.realpath(found) == os.path.realpath(own)
+    return "jarvis-secretsd" if is_known else shlex.quote(own)
+
+
+def _has_unit() -> bool:
+    return any(os.path.exists(f"{place}/jarvis-secretsd.service") for place in UNIT_DIRECTORIES)
 
 
 COMMANDS = (init,)

@@ -237,12 +237,24 @@ def _be_program(
     try:
         end_with(parent)
         give_back()
-        become(command, inherited() | handed.variables)
+        become(command, _readdressed(inherited(), parent) | handed.variables)
     except SecretsError as error:
         complain(explain(error))
         status = status_of(error)
     finally:
         os._exit(status)
+
+
+def _readdressed(variables: dict[bytes, bytes], parent: int) -> dict[bytes, bytes]:
+    """What a service manager meant for the process that it started, it means for the program.
+
+    It names that process: sd_listen_fds(3), sd_watchdog_enabled(3).
+    """
+    for name in (b"LISTEN_PID", b"WATCHDOG_PID"):
+        if variables.get(name) == b"%d" % parent:
+            variables[name] = b"%d" % os.getpid()
+            variables.pop(b"LISTEN_PIDFDID", None)
+    return variables
 
 
 def _stop_as(number: int) -> None:

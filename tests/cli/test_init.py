@@ -344,3 +344,10 @@ def test_an_ordinary_user_cannot_make_files_for_another(house: Household) -> Non
     ended = as_ordinary_user(house, "init", "--user", "daemon")
     assert ended.returncode == DaemonExit.MUST_MEND
     assert "only root" in ended.stderr
+
+
+@pytest.mark.root
+def test_another_users_daemon_is_started_by_a_command_that_sudo_finds(house: Household) -> None:
+    """Of a venv, which is on no PATH of sudo's, the whole path is printed."""
+    said = house.init("--user", "daemon").out.decode()
+    assert f"sudo -u daemon {sys.prefix}/bin/jarvis-secretsd" in said

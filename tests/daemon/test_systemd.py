@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from jarvis_secretsd.daemon.systemd import Notifier, activated_sockets
+from jarvis_secretsd.daemon.systemd import Bulletin, Notifier, activated_sockets
 from jarvis_secretsd.errors import StartRefused
 
 CHILD = """
@@ -153,3 +154,108 @@ def test_the_watchdogs_time_is_read(environ: dict[str, str], secs: float | None)
     """How often the manager wants to hear of us, and only if it means this process."""
     assert Notifier.from_environ(environ, 7).watchdog_secs == secs
     assert environ == {}
+
+
+class Watched:
+    """A bulletin for a manager, at a time that a test sets."""
+
+    def __init__(self, manager: socket.socket, watchdog: str = "") -> None:
+        environ = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": watchdog}
+        manager.setblocking(False)
+        self._manager = manager
+        self.now = 1000.0
+        self.line = "serving 0 secrets"
+        ours = Notifier.from_environ(environ, 7)
+        self.bulletin = Bulletin(ours, lambda: self.now, lambda: self.line)
+
+    def heard(self) -> list[str]:
+        """What has come since the last look."""
+        said: list[str] = []
+        with suppress(BlockingIOError):
+            while True:
+                said.append(self._manager.recv(4096).decode())
+        return said
+
+
+def test_an_unchanged_line_is_told_once(manager: socket.socket) -> None:
+    """Turns in which nothing changes cost no message and no wake-up."""
+    us = Watched(manager)
+    us.bulletin.ready()
+    for us.now in (1000.0, 1001.0, 1002.0):
+        us.bulletin.tell()
+    assert us.heard() == ["READY=1\nSTATUS=serving 0 secrets"]
+    assert us.bulletin.next_at() is None
+
+
+def test_nothing_is_told_before_we_are_ready(manager: socket.socket) -> None:
+    """Chores of the start neither feed the watchdog nor say that anything is served."""
+    us = Watched(manager, "1000000")
+    us.bulletin.tell()
+    assert us.heard() == []
+
+
+def test_a_line_that_changes_often_is_told_once_a_second(manager: socket.socket) -> None:
+    """The last change is told, and the loop is woken for that."""
+    us = Watched(manager)
+    us.bulletin.ready()
+    us.now += 10
+    for number in range(5):
+        us.line = f"serving {number + 1} secrets"
+        us.bulletin.tell()
+    assert us.heard()[1:] == ["STATUS=serving 1 secrets"]
+    woken = us.bulletin.next_at()
+    assert woken == us.now + 1
+    us.now = woken
+    us.bulletin.tell()
+    assert us.heard() == ["STATUS=serving 5 secrets"]
+    assert us.bulletin.next_at() is None
+
+
+def test_the_watchdog_is_fed_twice_in_its_time(manager: socket.socket) -> None:
+    """The loop is woken for it, also where nothing else is due, and other turns don't feed it."""
+    us = Watched(manager, "10000000")
+    us.bulletin.ready()
+    us.bulletin.tell()
+    us.now += 1
+    us.bulletin.tell()
+    assert us.heard()[1:] == ["WATCHDOG=1"]
+    assert us.bulletin.next_at() == 1005.0
+    us.now = 1005.0
+    us.bulletin.tell()
+    assert us.heard() == ["WATCHDOG=1"]
+    assert us.bulletin.next_at() == 1010.0
+
+
+def test_without_a_manager_the_loop_is_never_woken() -> None:
+    """A watchdog's time without an address to tell is nobody's."""
+    bulletin = Bulletin(Notifier(None, 1.0), lambda: 0.0, lambda: "fine")
+    bulletin.ready()
+    bulletin.tell()
+    assert bulletin.next_at() is None
+
+
+def test_a_reload_that_failed_stays_in_the_line_until_one_succeeds(manager: socket.socket) -> None:
+    """A manager that waits for the reload hears that it is over either way."""
+    us = Watched(manager)
+    us.bulletin.ready()
+    us.heard()
+    us.bulletin.reloading()
+    us.bulletin.reloaded("policy.yaml:3: what is this?")
+    us.line = "serving 1 secrets"
+    us.now += 1
+    us.bulletin.tell()
+    us.bulletin.reloaded(None)
+    fault = "; policy not reloaded: policy.yaml:3: what is this?"
+    assert us.heard() == [
+        "RELOADING=1\nMONOTONIC_USEC=1000000000",
+        f"READY=1\nSTATUS=serving 0 secrets{fault}",
+        f"STATUS=serving 1 secrets{fault}",
+        "READY=1\nSTATUS=serving 1 secrets",
+    ]
+
+
+def test_what_ends_us_is_told(manager: socket.socket) -> None:
+    """The manager shows the reason, cut to what a message may hold, and the failure goes on."""
+    with pytest.raises(StartRefused), notifier(manager).told_of_faults():
+        raise StartRefused("x" * 5000)
+    assert manager.recv(8192) == b"STATUS=ended: " + b"x" * 986
