@@ -50,13 +50,25 @@ class Database:
         return psycopg.connect(self._conninfo, password=self._secrets.get(PASSWORD))
 
 
+class Keys(jwt.PyJWKClient):
+    """The daemon's public keys, asked on whatever way the secrets come."""
+
+    def __init__(self, secrets: SecretsClient) -> None:
+        # A key that is new is asked for at once; without the cooldown it could wait 30 seconds.
+        super().__init__("http://unused", cooldown_duration=0)
+        self._secrets = secrets
+
+    def fetch_data(self) -> dict[str, Any]:
+        """All keys that are good now."""
+        return self._secrets.jwks()
+
+
 class Tokens:
     """Tokens are signed by the daemon, and verified here by the keys that it publishes."""
 
-    def __init__(self, secrets: SecretsClient, url: str) -> None:
+    def __init__(self, secrets: SecretsClient) -> None:
         self._secrets = secrets
-        # A key that is new is asked for at once; without the cooldown it could wait 30 seconds.
-        self._keys = jwt.PyJWKClient(f"{url}/.well-known/jwks.json", cooldown_duration=0)
+        self._keys = Keys(secrets)
 
     def issue(self, user: str) -> str:
         """A token for this user."""
@@ -110,15 +122,15 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description="A backend that survives rotations.")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--database", required=True, help="conninfo, without the password")
-    parser.add_argument("--daemon", default="http://127.0.0.1:8081", help="where the keys are")
     said = parser.parse_args()
     with SecretsClient() as secrets:
         Handler.database = Database(secrets, said.database)
-        Handler.tokens = Tokens(secrets, said.daemon)
-        with ThreadingHTTPServer(("127.0.0.1", said.port), Handler) as server:
-            print(f"serving on 127.0.0.1:{server.server_port}", flush=True)
+        Handler.tokens = Tokens(secrets)
+        with ThreadingHTTPServer((said.host, said.port), Handler) as server:
+            print(f"serving on {said.host}:{server.server_port}", flush=True)
             server.serve_forever()
 
 

@@ -1,7 +1,8 @@
-"""Hooks that a daemon left running when it was killed: they end before anything is verified.
+"""What hooks leave behind: those that a killed daemon left running, and children without a parent.
 
-One that finished later would change the far end when it has been asked already. A process of a
-hook is known by its environment, which its children have too.
+A hook of a daemon that was killed ends before anything is verified: one that finished later would
+change the far end when it has been asked already. A process of a hook is known by its environment,
+which its children have too.
 """
 
 from __future__ import annotations
@@ -30,6 +31,17 @@ def end_orphans(vault_path: str) -> int:
         ended |= found
         time.sleep(_PAUSE_SECS)
     return len(ended)
+
+
+def reap_inherited() -> None:
+    """Take leave of dead children that aren't ours, which the first process of a container gets.
+
+    To be called while no hook runs: it would take away how that one ended.
+    """
+    if os.getpid() == 1:
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _killed(mark: bytes) -> Iterator[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import shlex
 import socket
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from jarvis_secretsd.daemon.accounts import group_named
 from jarvis_secretsd.daemon.files import opened_parent
 from jarvis_secretsd.errors import AlreadyRunning, ConfigurationError, StartRefused, UnsafeFile
 
@@ -45,7 +45,7 @@ class SocketFile:
                 self = cls(sock, path, (found.st_dev, found.st_ino))
             except OSError as error:
                 sock.close()
-                raise StartRefused(f"{path}: {os.strerror(error.errno or 0)}") from error
+                raise StartRefused(f"{path}: {_bind_fault(error, path.parent)}") from error
             try:
                 _give_access(name, directory, mode, gid)
             except PermissionError as error:
@@ -118,6 +118,13 @@ def _bind(sock: socket.socket, path: Path) -> None:
         os.umask(before)
 
 
+def _bind_fault(error: OSError, directory: Path) -> str:
+    fault = os.strerror(error.errno or 0)
+    if isinstance(error, PermissionError):
+        fault += f"; run: chown {os.geteuid()} {shlex.quote(str(directory))}"
+    return fault
+
+
 def _give_access(name: str, directory: int, mode: int, gid: int) -> None:
     if gid != -1:
         os.chown(name, -1, gid, dir_fd=directory, follow_symlinks=False)
@@ -125,14 +132,12 @@ def _give_access(name: str, directory: int, mode: int, gid: int) -> None:
 
 
 def _gid_of(group: str) -> int:
-    if group.isascii() and group.isdigit():
-        return int(group)
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
+    gid = group_named(group)
+    if gid is None:
         raise ConfigurationError(
             (f"server.socket_group: there is no group {group!a}; run: groupadd {group}",)
-        ) from None
+        )
+    return gid
 
 
 def _not_in_group(group: str | None) -> ConfigurationError:
