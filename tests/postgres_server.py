@@ -30,15 +30,19 @@ needs_server = pytest.mark.skipif(SERVER is None, reason="needs PostgreSQL's ser
 
 
 class Postgres:
-    """A server on a Unix socket in a directory of its own, which logs every statement."""
+    """A server on a Unix socket in a directory of its own, which logs every statement.
 
-    def __init__(self) -> None:
+    `superuser` gets the password that `password_file` holds, as initdb reads it.
+    """
+
+    def __init__(self, superuser: str = "boss", password_file: Path | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="jarvis-pg-"))
         self.log = self.directory / "log"
         self._data = self.directory / "data"
         self._uid = os.geteuid() or NOBODY_SPECIAL
         os.chown(self.directory, self._uid, self._uid)
-        self._run("initdb", "-A", "trust", "-U", "boss", "--no-sync", "-E", "UTF8")
+        password = () if password_file is None else (f"--pwfile={password_file}",)
+        self._run("initdb", "-A", "trust", "-U", superuser, *password, "--no-sync", "-E", "UTF8")
         (self._data / "pg_hba.conf").write_text(HBA)
         me = pwd.getpwuid(os.geteuid()).pw_name
         (self._data / "pg_ident.conf").write_text(f"hands {me} boss\nhands {me} clerk\n")
@@ -85,9 +89,9 @@ class Postgres:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def running(superuser: str = "boss", password_file: Path | None = None) -> Iterator[Postgres]:
     """A server that takes connections, and of which nothing stays."""
-    made = Postgres()
+    made = Postgres(superuser, password_file)
     try:
         made.start()
         try:

@@ -37,21 +37,21 @@ def choose(
     Raises Refused where a pattern matches no `what` at all: that is a slip of the pen.
     """
     among = tuple(listed)
-    wanted, unwanted = _patterns(only, among, what), _patterns(skip, among, what)
-    return tuple(
-        each
-        for each in among
-        if (not wanted or _is_any(wanted, each)) and not _is_any(unwanted, each)
-    )
-
-
-def _patterns(texts: Sequence[str], among: Sequence[str], what: str) -> tuple[Pattern, ...]:
-    patterns = tuple(map(Pattern.of, texts))
-    for pattern in patterns:
+    for pattern in map(Pattern.of, (*only, *skip)):
         if not any(map(pattern.matches, among)):
             hint = guess(pattern.text, among)
             raise Refused(f"no {what} matches {pattern.text!r}{hint}", Exit.NOT_FOUND)
-    return patterns
+    return pick(among, only, skip)
+
+
+def pick(listed: Iterable[T], only: Sequence[str], skip: Sequence[str]) -> tuple[T, ...]:
+    """As `choose`, where a pattern may match nothing."""
+    wanted, unwanted = tuple(map(Pattern.of, only)), tuple(map(Pattern.of, skip))
+    return tuple(
+        each
+        for each in listed
+        if (not wanted or _is_any(wanted, each)) and not _is_any(unwanted, each)
+    )
 
 
 def _is_any(patterns: Sequence[Pattern], text: str) -> bool:
