@@ -20,11 +20,16 @@ _CHUNK = 256 * 1024
 
 
 class Journal:
-    """An open journal: `path`, and `size`, the bytes that we wrote or found there."""
+    """An open journal: `path`, and `size`, the bytes that we wrote or found there.
 
-    def __init__(self, path: files.AnyPath, descriptor: int) -> None:
+    Who has just written the file says its size: it may have been cut since.
+    """
+
+    def __init__(self, path: files.AnyPath, descriptor: int, size: int | None = None) -> None:
         self.path = os.fspath(path)
         self._adopt(descriptor)
+        if size is not None:
+            self.size = size
 
     @classmethod
     def open(cls, path: files.AnyPath, *, create: bool = False) -> Self:

@@ -1,30 +1,20 @@
-"""Counters for Prometheus: cheap to count, rendered only when somebody asks.
+"""Counters, cheap to count: what `metricspage` shows Prometheus when it asks.
 
-Label values come from fixed sets, so that no peer can make the page grow, and none is a secret's
-name.
+Label values come from fixed sets and from the policy's clients, so that no peer can make the page
+grow, and none is a secret's name.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from itertools import accumulate
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
-from jarvis_secretsd import __version__
 from jarvis_secretsd.domain.peer import Transport
 from jarvis_secretsd.domain.refusals import Refusal
-from jarvis_secretsd.errors import SecretsError
+from jarvis_secretsd.errors import BadToken, Denied, RateLimited, Reason, SecretsError
 from jarvis_secretsd.messages import Operation
 
 COMMIT_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
@@ -38,7 +28,10 @@ OPERATIONS = frozenset(str(each.__struct_config__.tag) for each in Operation.__s
 OUTCOMES = frozenset({OK, *(each.code for each in SecretsError.__subclasses__())})
 
 
-_UNIX, _TCP = Transport.UNIX, Transport.TCP
+DENIALS = frozenset({Denied.code, BadToken.code, RateLimited.code})
+"""Outcomes that say no to who asked, and not to what was asked."""
+
+STATUSES = (OK, *(reason.value for reason in Reason))
 
 Counts = dict[tuple[str, str], int]
 """Requests by operation and outcome."""
@@ -51,19 +44,33 @@ class PolicyReload(StrEnum):
     REFUSED = "refused"
 
 
+class Disk(Struct, frozen=True):
+    """The file system that holds a file of ours: bytes that we may still take, and all."""
+
+    free: int
+    size: int
+
+
 class Now(Struct, frozen=True):
     """What is read off when somebody asks. `status` is `health`'s: "ok", or why not.
 
     `refused` are the requests that are only summed up in the audit log, `turned_away` the
-    connections that were closed for want of room.
+    connections that were closed for want of room, `clients` those of the policy, `disks` by what
+    lies there. Moments are Unix times in seconds, 0.0 for what hasn't happened yet.
     """
 
     status: str
     secrets: int
     due: int
+    overdue: int
     connections: Mapping[Transport, int]
     refused: Mapping[Refusal, int]
     turned_away: int
+    clients: Collection[str]
+    audit_bytes: int
+    disks: Mapping[str, Disk]
+    started_at: float
+    backup_at: float = 0.0
     unresolved: int = 0
     watchers: int = 0
 
@@ -73,90 +80,43 @@ class Metrics:
 
     def __init__(self) -> None:
         self.audit_entries = 0
-        self._unix: Counts = {}
-        self._tcp: Counts = {}
-        self._internal: Counts = {}
-        self._reloads = dict.fromkeys(PolicyReload, 0)
-        self._commits = [0] * (len(COMMIT_BUCKETS) + 1)
-        self._commit_secs = 0.0
+        self.requests: tuple[tuple[Transport, Counts], ...] = tuple(
+            (each, {}) for each in Transport
+        )
+        self.canary_read_at = 0.0
+        self.denials: dict[str, int] = {OTHER: 0}
+        self.canary_reads = {"allowed": 0, "refused": 0}
+        self.reloads = dict.fromkeys(PolicyReload, 0)
+        self.commits = [0] * (len(COMMIT_BUCKETS) + 1)
+        self.commit_secs = 0.0
 
     def request(self, operation: str, outcome: str, transport: Transport) -> None:
         """A request was answered: `operation` is its tag, `outcome` "ok" or the error's code."""
-        # an enum's hash costs more than all the rest
-        counts = (
-            self._unix if transport is _UNIX else self._tcp if transport is _TCP else self._internal
-        )
-        try:
-            counts[operation, outcome] += 1
-        except KeyError:
-            _count_first(counts, operation, outcome)
+        for known, counts in self.requests:  # an enum's hash costs more than all the rest
+            if known is transport:
+                try:
+                    counts[operation, outcome] += 1
+                except KeyError:
+                    _count_first(counts, operation, outcome)
+
+    def denial(self, client: str | None, known: Collection[str]) -> None:
+        """Who claimed to be this client was told no; one that isn't known counts as `other`."""
+        who = client if client is not None and client in known else OTHER
+        self.denials[who] = self.denials.get(who, 0) + 1
+
+    def canary_read(self, at: float, *, allowed: bool) -> None:
+        """Somebody asked for the value of a canary, at this Unix time."""
+        self.canary_read_at = at
+        self.canary_reads["allowed" if allowed else "refused"] += 1
 
     def reload(self, outcome: PolicyReload) -> None:
         """The policy was read anew."""
-        self._reloads[outcome] += 1
+        self.reloads[outcome] += 1
 
     def commit(self, seconds: float) -> None:
         """A turn was made durable, which took so long."""
-        self._commits[bisect_left(COMMIT_BUCKETS, seconds)] += 1
-        self._commit_secs += seconds
-
-    def render(self, now: Now) -> bytes:
-        """The page, in the Prometheus text format 0.0.4."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Page(self, now))
-        return generate_latest(registry)
-
-    def families(self, now: Now) -> Iterator[Metric]:
-        """Every metric with its samples."""
-        yield self._request_family()
-        yield _labelled(
-            "refusals",
-            "Requests refused without an audit entry of their own.",
-            {reason: now.refused.get(reason, 0) for reason in Refusal},
-        )
-        yield _counter("turned_away", "Connections closed for want of room.", now.turned_away)
-        yield _labelled("policy_reloads", "Policies read anew.", self._reloads, label="outcome")
-        yield _counter("audit_entries", "Entries written to the audit log.", self.audit_entries)
-        yield _counter("commits", "Turns made durable.", sum(self._commits))
-        yield self._commit_family()
-        yield _gauge("secrets", "Secrets that can be read.", now.secrets)
-        yield _gauge("due", "Secrets whose rotation is due and is for people to do.", now.due)
-        yield _gauge(
-            "unresolved", "Secrets of which nobody can tell which version is live.", now.unresolved
-        )
-        yield _gauge("up", "1 if health says ok.", int(now.status == OK))
-        yield _connections(now.connections)
-        yield _gauge("watchers", "Connections that are told of changes.", now.watchers)
-        yield _build()
-
-    def _request_family(self) -> Metric:
-        family = CounterMetricFamily(
-            _name("requests"), "Requests answered.", labels=("op", "outcome", "transport")
-        )
-        tables = {_UNIX: self._unix, _TCP: self._tcp, Transport.INTERNAL: self._internal}
-        for transport, counts in tables.items():
-            for (operation, outcome), count in counts.items():
-                family.add_metric((operation, outcome, transport.value), count)
-        return family
-
-    def _commit_family(self) -> Metric:
-        bounds = (*map(str, COMMIT_BUCKETS), "+Inf")
-        buckets = list(zip(bounds, accumulate(self._commits), strict=True))
-        return HistogramMetricFamily(
-            _name("commit_seconds"),
-            "Seconds until a turn was durable.",
-            buckets=buckets,
-            sum_value=self._commit_secs,
-        )
-
-
-class _Page(Collector):
-    def __init__(self, metrics: Metrics, now: Now) -> None:
-        self._metrics = metrics
-        self._now = now
-
-    def collect(self) -> Iterator[Metric]:
-        return self._metrics.families(self._now)
+        self.commits[bisect_left(COMMIT_BUCKETS, seconds)] += 1
+        self.commit_secs += seconds
 
 
 def _count_first(counts: Counts, operation: str, outcome: str) -> None:
@@ -165,40 +125,3 @@ def _count_first(counts: Counts, operation: str, outcome: str) -> None:
         outcome if outcome in OUTCOMES else OTHER,
     )
     counts[key] = counts.get(key, 0) + 1
-
-
-def _name(rest: str) -> str:
-    return f"jarvis_secretsd_{rest}"
-
-
-def _counter(name: str, text: str, count: int) -> Metric:
-    return CounterMetricFamily(_name(name), text, value=count)
-
-
-def _labelled(
-    name: str,
-    text: str,
-    counts: Mapping[Refusal, int] | Mapping[PolicyReload, int],
-    label: str = "reason",
-) -> Metric:
-    family = CounterMetricFamily(_name(name), text, labels=(label,))
-    for value, count in counts.items():
-        family.add_metric((value.value,), count)
-    return family
-
-
-def _gauge(name: str, text: str, value: int) -> Metric:
-    return GaugeMetricFamily(_name(name), text, value=value)
-
-
-def _connections(connections: Mapping[Transport, int]) -> Metric:
-    family = GaugeMetricFamily(_name("connections"), "Connections open now.", labels=("transport",))
-    for transport in (Transport.UNIX, Transport.TCP):
-        family.add_metric((transport.value,), connections.get(transport, 0))
-    return family
-
-
-def _build() -> Metric:
-    family = GaugeMetricFamily(_name("build_info"), "The program's version.", labels=("version",))
-    family.add_metric((__version__,), 1)
-    return family

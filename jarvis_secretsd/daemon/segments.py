@@ -13,7 +13,9 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import IO
 
 from msgspec import Struct
@@ -61,7 +63,8 @@ def find_segments(path: str) -> tuple[Segment, ...]:
     """The log's files beside `path`, itself included, in the order of their first entries.
 
     A rotated file that doesn't open as a segment comes first, so that it isn't passed over; an
-    empty one, and one that was set aside and is no segment, is left out. Raises StorageFailed.
+    empty one, one that was set aside and is no segment, and a copy of another's beginning (as
+    logrotate's `copy` makes it), is left out. Raises StorageFailed.
     """
     directory, name = os.path.split(os.path.abspath(path))
     found = []
@@ -69,7 +72,28 @@ def find_segments(path: str) -> tuple[Segment, ...]:
         segment = _read_segment(os.path.join(directory, other))
         if segment and (segment.opening or ".aside-" not in other):
             found.append(segment)
-    return tuple(sorted(found, key=lambda one: (one.opening.seq if one.opening else 0, one.path)))
+    found.sort(key=lambda one: (one.opening.seq if one.opening else 0, one.path))
+    return tuple(_without_copies(found))
+
+
+def survey(path: str) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+    """The segments that can be read, in order, and the names of files that can't.
+
+    For who looks at the log rather than verifies it, and wants what there is.
+    """
+    directory, name = os.path.split(os.path.abspath(path))
+    found, unread = [], []
+    for other in _siblings(directory, name):
+        try:
+            segment = _known_segment(os.path.join(directory, other))
+        except (UnsafeFile, StorageFailed):
+            unread.append(other)
+            continue
+        if segment and segment.opening:
+            found.append((segment.opening.seq, segment))
+        elif segment and ".aside-" not in other:
+            unread.append(other)
+    return tuple(segment for _, segment in sorted(found, key=itemgetter(0))), tuple(unread)
 
 
 def feed(verifier: Verifier, paths: Iterable[str]) -> None:
@@ -88,7 +112,7 @@ def read_lines(path: str) -> Iterator[bytes]:
 
     Raises FileNotFoundError, and StorageFailed, also for a file that can't be decompressed.
     """
-    with files.storage_errors(path), _opened(path) as file:
+    with files.storage_errors(path), opened(path) as file:
         try:
             while line := file.readline(MAX_LINE_BYTES + 2):
                 if len(line) > MAX_LINE_BYTES + 1 and not line.endswith(b"\n"):
@@ -157,11 +181,36 @@ def is_signed_in(path: str, active: Journal | None, seq: int, head: str) -> bool
     return False
 
 
+def reach_back_to(path: str, seq: int) -> bool:
+    """Can the files that are there still tell how entry `seq` was signed?"""
+    first = next((one.opening for one in find_segments(path) if one.opening), None)
+    return first is not None and first.seq <= seq + 1
+
+
 def _signature_in(line: bytes) -> SignedHead | None:
     try:
         return read_signature(line.removesuffix(b"\n")) if is_signature(line) else None
     except Broken:
         return None
+
+
+def _without_copies(found: Iterable[Segment]) -> Iterator[Segment]:
+    """Of segments with the same first line, those whose bytes aren't the start of another's."""
+    for opening, group in groupby(found, key=lambda one: one.opening):
+        kept: list[Segment] = []
+        for one in group:
+            if opening and any(_begins(other.path, one.path) for other in kept):
+                continue
+            if opening:
+                kept = [other for other in kept if not _begins(one.path, other.path)]
+            kept.append(one)
+        yield from kept
+
+
+def _begins(whole: str, part: str) -> bool:
+    """Does one file begin with all of the other?"""
+    lines = read_lines(whole)
+    return all(next(lines, b"").startswith(line) for line in read_lines(part))
 
 
 def _siblings(directory: str, name: str) -> list[str]:
@@ -173,8 +222,25 @@ def _siblings(directory: str, name: str) -> list[str]:
         ]
 
 
+def _known_segment(path: str) -> Segment | None:
+    """As `_read_segment`, which isn't done again for a file that is as it was."""
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return _remembered(path, there.st_ino, there.st_size, there.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(path: str, _inode: int, _size: int, _changed: int) -> Segment | None:
+    return _read_segment(path)
+
+
 def _read_segment(path: str) -> Segment | None:
     try:
+        there = os.lstat(path)
+        if stat.S_ISREG(there.st_mode) and not there.st_size:
+            return None  # logrotate's `create` made it, maybe for somebody else to read
         line = next(read_lines(path), b"")
     except FileNotFoundError:  # logrotate renamed it since it was listed
         return None
@@ -189,17 +255,25 @@ def _read_segment(path: str) -> Segment | None:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[_Lines]:
-    # O_NONBLOCK: a FIFO must not be waited for.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StorageFailed(f"{path} is not a regular file")
+def opened(path: str) -> Iterator[_Lines]:
+    """A segment to read, unpacked where it is compressed. Raises StorageFailed, and OSError."""
+    with opened_raw(path) as file:
         if path.endswith(".gz"):
             with gzip.GzipFile(fileobj=file) as unzipped:
                 yield unzipped
         else:
             yield file
+
+
+@contextmanager
+def opened_raw(path: str) -> Iterator[IO[bytes]]:
+    """A segment to read as it is. Raises StorageFailed, and OSError."""
+    # O_NONBLOCK: a FIFO must not be waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StorageFailed(f"{path} is not a regular file")
+        yield file
 
 
 def _rest_of_line(file: _Lines) -> bytes:

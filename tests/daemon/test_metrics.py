@@ -14,32 +14,43 @@ from prometheus_client.samples import Sample
 from jarvis_secretsd import __version__
 from jarvis_secretsd.daemon.metrics import (
     COMMIT_BUCKETS,
+    DENIALS,
     OPERATIONS,
     OUTCOMES,
+    STATUSES,
+    Disk,
     Metrics,
     Now,
     PolicyReload,
 )
+from jarvis_secretsd.daemon.metricspage import render
 from jarvis_secretsd.domain.peer import Transport
 from jarvis_secretsd.domain.refusals import Refusal
+from jarvis_secretsd.errors import Reason
 
 NOW = Now(
     status="ok",
     secrets=3,
     due=2,
+    overdue=1,
     connections={Transport.UNIX: 2},
     refused={Refusal.STRANGER: 3, Refusal.MALFORMED: 4},
     turned_away=5,
+    clients=("admin", "backend"),
+    audit_bytes=9_000,
+    disks={"vault": Disk(free=5_000, size=80_000)},
+    started_at=1_795_000_000.5,
+    backup_at=1_794_000_000.0,
 )
 
 
 def samples(metrics: Metrics, now: Now = NOW) -> Iterator[Sample]:
-    for family in text_string_to_metric_families(metrics.render(now).decode()):
+    for family in text_string_to_metric_families(render(metrics, now).decode()):
         yield from family.samples
 
 
 def value(metrics: Metrics, name: str, now: Now = NOW, **labels: str) -> float | None:
-    wanted = (f"jarvis_secretsd_{name}", labels)
+    wanted = (name if name.startswith("process_") else f"jarvis_secretsd_{name}", labels)
     return next((each.value for each in samples(metrics, now) if each[:2] == wanted), None)
 
 
@@ -103,6 +114,57 @@ def test_everything_else_is_counted_by_its_name() -> None:
     assert value(metrics, "policy_reloads_total", outcome="taken") == 0
 
 
+def test_denials_are_counted_by_the_client_that_was_claimed() -> None:
+    """Every client of the policy has a line from the start, so that its first denial is a rise."""
+    metrics = Metrics()
+    assert value(metrics, "denials_total", client="backend") == 0
+    for client in ("backend", "backend", "admin"):
+        metrics.denial(client, NOW.clients)
+    assert value(metrics, "denials_total", client="backend") == 2
+    assert value(metrics, "denials_total", client="admin") == 1
+    assert {"denied", "bad_token", "rate_limited"} == DENIALS
+
+
+@given(st.lists(st.none() | st.text() | st.sampled_from(["admin", "backend"]), max_size=50))
+def test_made_up_clients_share_a_line(claims: list[str | None]) -> None:
+    """Whatever peers claim to be, the page has one line more than the policy has clients."""
+    metrics = Metrics()
+    for claim in claims:
+        metrics.denial(claim, NOW.clients)
+    found = [each for each in samples(metrics) if each.name == "jarvis_secretsd_denials_total"]
+    assert sorted(each.labels["client"] for each in found) == ["admin", "backend", "other"]
+    assert sum(each.value for each in found) == len(claims)
+
+
+def test_what_was_denied_to_a_client_that_is_gone_stays_counted() -> None:
+    """A reload that drops a client doesn't make a counter run back."""
+    metrics = Metrics()
+    metrics.denial("backend", NOW.clients)
+    now = msgspec.structs.replace(NOW, clients=("admin",))
+    assert value(metrics, "denials_total", now, client="backend") == 1
+
+
+def test_a_canary_is_counted_by_who_got_it_and_dated() -> None:
+    """Both lines are there before the first, and the moment is the last one's."""
+    metrics = Metrics()
+    assert value(metrics, "canary_reads_total", outcome="allowed") == 0
+    assert value(metrics, "canary_read_timestamp_seconds") == 0
+    metrics.canary_read(1_795_000_000.0, allowed=False)
+    metrics.canary_read(1_795_000_009.5, allowed=True)
+    assert value(metrics, "canary_reads_total", outcome="allowed") == 1
+    assert value(metrics, "canary_reads_total", outcome="refused") == 1
+    assert value(metrics, "canary_read_timestamp_seconds") == 1_795_000_009.5
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_one_status_holds_at_a_time(status: str) -> None:
+    """Each that health knows has a line, so that a rule can name what it waits for."""
+    now = msgspec.structs.replace(NOW, status=status)
+    found = [each for each in samples(Metrics(), now) if each.name == "jarvis_secretsd_status"]
+    assert {each.labels["status"] for each in found if each.value} == {status}
+    assert {each.labels["status"] for each in found} == {"ok", *Reason}
+
+
 @pytest.mark.parametrize(("status", "up"), [("ok", 1), ("storage_full", 0), ("locked", 0)])
 def test_the_state_of_the_moment_is_shown(status: str, up: int) -> None:
     """What is read off is what was given, and `up` is health's yes or no."""
@@ -112,6 +174,13 @@ def test_the_state_of_the_moment_is_shown(status: str, up: int) -> None:
     assert value(metrics, "secrets", now) == 3
     assert value(metrics, "connections", now, transport="unix") == 2
     assert value(metrics, "connections", now, transport="tcp") == 0
+    assert value(metrics, "overdue", now) == 1
+    assert value(metrics, "audit_bytes_total", now) == 9_000
+    assert value(metrics, "disk_free_bytes", now, of="vault") == 5_000
+    assert value(metrics, "disk_size_bytes", now, of="vault") == 80_000
+    assert value(metrics, "disk_free_bytes", now, of="audit") is None
+    assert value(metrics, "backup_timestamp_seconds", now) == 1_794_000_000
+    assert value(metrics, "process_start_time_seconds", now) == 1_795_000_000.5
     assert value(metrics, "build_info", now, version=__version__) == 1
 
 
@@ -119,5 +188,6 @@ def test_a_page_of_nothing_is_whole() -> None:
     """Before the first request, what can be zero is shown as zero; reading changes nothing."""
     metrics = Metrics()
     assert value(metrics, "commits_total") == 0
-    assert metrics.render(NOW) == metrics.render(NOW)
-    assert all(each.name.startswith("jarvis_secretsd_") for each in samples(metrics))
+    assert render(metrics, NOW) == render(metrics, NOW)
+    names = {each.name for each in samples(metrics)} - {"process_start_time_seconds"}
+    assert all(name.startswith("jarvis_secretsd_") for name in names)

@@ -16,6 +16,7 @@ from jarvis_secretsd.daemon.segments import (
     feed,
     find_segments,
     is_signed_in,
+    reach_back_to,
     read_lines,
 )
 from jarvis_secretsd.domain.audit import MAX_LINE_BYTES
@@ -234,3 +235,44 @@ def test_a_log_knows_each_head_that_it_signed(path: Path) -> None:
     assert is_signed_in(str(path), journal, signed[2].seq, signed[2].head)
     assert not is_signed_in(str(path), journal, signed[1].seq, signed[1].head)
     journal.close()
+
+
+def test_a_copy_of_a_segments_beginning_says_nothing_more(path: Path) -> None:
+    """logrotate's `copy` leaves it beside the log, whole or cut anywhere, compressed or not."""
+    log = log_of(2)
+    log.turn()
+    first, data = (packed(lines) for lines in log.segments)
+    lay_down(path, ".9", first)
+    lay_down(path, "", data)
+    lay_down(path, ".1", data[:-1])
+    lay_down(path, ".2.gz", data[: len(data) // 2])
+    lay_down(path, ".3", data)
+    found = [one.path for one in find_segments(str(path))]
+    assert found == [f"{path}.9", str(path)]
+    assert verified(path).verdict is Verdict.INTACT
+
+
+def test_a_copy_that_says_something_else_is_no_copy(path: Path) -> None:
+    """Whoever changes one of them doesn't choose which is believed."""
+    log = log_of(1)
+    log.turn()
+    data = packed(log.segments[0])
+    for suffix, other in ((".1", data[:-9] + b"x" * 9), (".2", data + b"more\n")):
+        lay_down(path, "", data)
+        file = lay_down(path, suffix, other)
+        assert verified(path).verdict is Verdict.TAMPERED
+        file.unlink()
+
+
+def test_a_log_reaches_back_to_the_end_before_its_first_segment(path: Path) -> None:
+    """A segment names the end of the one before it, and nothing earlier."""
+    log = Writer()
+    log.turn()
+    end_of_first = log.turn()
+    log.rotate()
+    log.turn()
+    lay_down(path, "", packed(log.segments[1]))
+    assert reach_back_to(str(path), end_of_first.seq)
+    assert not reach_back_to(str(path), end_of_first.seq - 1)
+    path.unlink()
+    assert not reach_back_to(str(path), 1)
