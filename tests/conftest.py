@@ -1,8 +1,8 @@
 """What every test shares: which tests run, a list of those that don't, and a real daemon to ask.
 
 Tests with a mark of `PLACES` need more than a user of this machine has. With the mark's option they
-run, as root, and a skipped test is a failure. Otherwise they are left out, each named in the
-summary with its reason.
+run, as root, and a skipped test is a failure. A run with none of these options names in its summary
+each test that it leaves out, with the reason.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    left_out = config.stash.get(LEFT_OUT, [])
+    left_out = [] if _places(config) else config.stash.get(LEFT_OUT, [])
     if left_out:
         terminalreporter.section(f"left out: {len(left_out)} (with --run-MARK, as uid 0, they run)")
     for item in left_out:
