@@ -160,6 +160,12 @@ class StateRefused(StartRefused):
     code = "state_refused"
 
 
+class BackupBroken(SecretsError):
+    """A file is no backup, or not what was written when it was taken; nothing was done with it."""
+
+    code = "backup_broken"
+
+
 class AlreadyRunning(StartRefused):
     """Another process holds this vault."""
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from tests.daemon_process import DaemonProcess
 from tests.e2e.callers import Caller
-
-PATIENCE = 20.0
-"""Seconds until something counts as never happening, on a busy machine."""
+from tests.waiting import wait_until
 
 PREFIX = "jarvis_secretsd_"
 
@@ -97,20 +94,12 @@ class Watcher:
 
     def settled(self, name: str) -> str:
         """Wait until nothing is pending; the state then."""
-        wait_for(lambda: self.state(name) != "pending")
+        wait_until(lambda: self.state(name) != "pending")
         return self.state(name)
-
-
-def wait_for(happens: Any) -> None:
-    """Wait until this holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
 
 
 def told(path: Path) -> dict[str, Any]:
     """What a hook wrote down of what it was asked."""
-    wait_for(lambda: path.exists() and path.read_text().endswith("}"))
+    wait_until(lambda: path.exists() and path.read_text().endswith("}"))
     found: dict[str, Any] = json.loads(path.read_text())
     return found

@@ -44,7 +44,7 @@ IMPURE_CALLS = frozenset({"open", "print", "input", "now", "utcnow", "today"})
 HOMES: dict[str, tuple[str, ...]] = {
     "nacl": ("daemon.keys",),
     "cryptography": ("daemon.keys",),
-    "yaml": ("daemon.policyfile",),
+    "yaml": ("daemon.policyfile", "cli.inventory.composefile"),
     "httptools": ("wire.http",),
     "selectors": ("daemon.loop",),
     "prometheus_client": ("daemon",),
@@ -56,12 +56,12 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic_settings": ("client.settings",),
     "keyring": ("client.keyringbackend",),
     "psycopg": ("cli.hooks",),
-    "subprocess": ("daemon.hookprocess",),
+    "subprocess": ("daemon.hookprocess", "daemon.unitmanager", "cli.inventory.gitrecord"),
     "multiprocessing": (),
     "pickle": (),
     "marshal": (),
     "shelve": (),
-    "ctypes": ("daemon.hardening",),
+    "ctypes": ("daemon.hardening", "daemon.clocksync"),
 }
 """Where a dangerous or heavy import lives; a home is a module or a package. No home: banned."""
 

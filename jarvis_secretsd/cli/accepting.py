@@ -7,7 +7,7 @@ import sys
 import click
 
 from jarvis_secretsd.cli import operator
-from jarvis_secretsd.cli.offline import at_the_state, bring_key, bring_recovery_code, opened
+from jarvis_secretsd.cli.offline import at_the_state, bring, opened
 from jarvis_secretsd.cli.operator import config_option, dev_option
 from jarvis_secretsd.cli.output import show
 from jarvis_secretsd.daemon.config import Config
@@ -28,7 +28,7 @@ def accept_state(yes: bool, with_recovery_code: bool) -> None:
     needed.
     """
     with at_the_state() as config:
-        opener = bring_recovery_code(config) if with_recovery_code else bring_key(config)
+        opener = bring(config, with_recovery_code=with_recovery_code)
         found = _contradiction(config, opener)
         if found is None:
             show("vault, audit log and heads agree: there is nothing to accept")

@@ -7,7 +7,18 @@ import sys
 import click
 
 from jarvis_secretsd import __version__
-from jarvis_secretsd.cli import auditing, checking, founding, keeping, serving
+from jarvis_secretsd.cli import (
+    auditing,
+    backing,
+    checking,
+    doctoring,
+    founding,
+    keeping,
+    rekeying,
+    restoring,
+    serving,
+    unitrestarts,
+)
 from jarvis_secretsd.cli.operator import DaemonExit, complain, config_option, dev_option
 from jarvis_secretsd.cli.usage import Group, complaint
 from jarvis_secretsd.errors import SecretsError
@@ -37,8 +48,13 @@ def cli(context: click.Context) -> None:
 for command in (
     *founding.COMMANDS,
     *checking.COMMANDS,
+    *doctoring.COMMANDS,
     *auditing.COMMANDS,
     *keeping.COMMANDS,
+    *backing.COMMANDS,
+    *restoring.COMMANDS,
+    *rekeying.COMMANDS,
+    *unitrestarts.COMMANDS,
 ):
     cli.add_command(command)
 

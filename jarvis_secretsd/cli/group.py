@@ -19,7 +19,7 @@ PROGRAM = "jarvis-secrets"
 EPILOG = """\
 Short names: ls is list, rm is delete, set is put.
 
-`jarvis-secrets help` lists what can be read about: .env files, `run`, applications,
+`jarvis-secrets help` lists what can be read about: .env files, `run`, `files`, applications,
 rotation, denials, the environment, exit statuses, completion."""
 
 
@@ -47,10 +47,22 @@ def _transfer() -> Sequence[click.Command]:
     return transfer.COMMANDS
 
 
+def _inventory() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli.inventory import command  # noqa: PLC0415
+
+    return command.COMMANDS
+
+
 def _launch() -> Sequence[click.Command]:
     from jarvis_secretsd.cli import launch  # noqa: PLC0415
 
     return launch.COMMANDS
+
+
+def _filing() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import filing  # noqa: PLC0415
+
+    return filing.COMMANDS
 
 
 def _standing() -> Sequence[click.Command]:
@@ -59,10 +71,22 @@ def _standing() -> Sequence[click.Command]:
     return standing.COMMANDS
 
 
+def _reviewing() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import reviewing  # noqa: PLC0415
+
+    return reviewing.COMMANDS
+
+
 def _tokens() -> Sequence[click.Command]:
     from jarvis_secretsd.cli import tokens  # noqa: PLC0415
 
     return tokens.COMMANDS
+
+
+def _locking() -> Sequence[click.Command]:
+    from jarvis_secretsd.cli import locking  # noqa: PLC0415
+
+    return locking.COMMANDS
 
 
 def _manual() -> Sequence[click.Command]:
@@ -92,13 +116,19 @@ ENTRIES = {
     "revoke": Entry(_rotating, "end a version at once"),
     "delete": Entry(_secrets, "take a secret out of use"),
     "restore": Entry(_secrets, "bring a deleted secret back"),
+    "inventory": Entry(_inventory, "find the secrets in a project's files"),
     "import": Entry(_transfer, "store the variables of .env files"),
     "export": Entry(_transfer, "write secrets as a .env file"),
     "run": Entry(_launch, "start a program with secrets as variables"),
+    "files": Entry(_filing, "keep a directory filled with secrets"),
     "status": Entry(_standing, "how the daemon is and who you are to it"),
     "whoami": Entry(_standing, "who you are and what you may"),
     "can": Entry(_standing, "whether you may do something and why"),
+    "audit": Entry(_reviewing, "read the audit log"),
+    "denied": Entry(_reviewing, "the latest refusals and what would allow them"),
     "token": Entry(_tokens, "see to the tokens of clients"),
+    "lock": Entry(_locking, "release nothing until unlock"),
+    "unlock": Entry(_locking, "release again what the policy allows"),
     "health": Entry(_standing, "whether the daemon is well"),
     "completion": Entry(_manual, "what makes your shell complete names"),
     "help": Entry(_manual, "explain a topic or a command"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,19 +12,22 @@ from jarvis_secretsd.cli import operator
 from jarvis_secretsd.cli.accepting import accept_state
 from jarvis_secretsd.cli.offline import (
     at_the_state,
+    bring,
     bring_key,
     bring_recovery_code,
+    founded,
     new_passphrase,
     opened,
 )
 from jarvis_secretsd.cli.operator import config_option, dev_option
 from jarvis_secretsd.cli.output import NOTHING, moment, show, table
+from jarvis_secretsd.cli.rekeying import remove
 from jarvis_secretsd.cli.usage import Group
 from jarvis_secretsd.daemon import files
 from jarvis_secretsd.daemon.config import Config
 from jarvis_secretsd.daemon.keys import Opener, Slot, SlotKind, new_master_key, new_recovery_code
 from jarvis_secretsd.daemon.slotwork import add_slot, slot_of
-from jarvis_secretsd.daemon.unlocking import MAX_KEY_BYTES
+from jarvis_secretsd.daemon.unlocking import MAX_KEY_BYTES, key_in
 from jarvis_secretsd.daemon.vaultfile import LockedVault
 from jarvis_secretsd.daemon.vaultlines import Header
 from jarvis_secretsd.errors import ConfigurationError, KeyRefused
@@ -70,7 +74,7 @@ def add(kind: str, key_file: Path | None, with_recovery_code: bool) -> None:
     """Add a slot, so that a further key opens the vault.
 
     KIND is file, credential, passphrase or recovery. A recovery code is shown once, and only on a
-    terminal; a passphrase is asked there, twice.
+    terminal; where there is no vault yet, `recovery` makes it. A passphrase is asked there, twice.
     """
     wanted = SlotKind(kind)
     if wanted is SlotKind.RECOVERY and not operator.is_terminal():
@@ -78,8 +82,11 @@ def add(kind: str, key_file: Path | None, with_recovery_code: bool) -> None:
             ("a recovery code is shown on a terminal and nowhere else; run this on one",)
         )
     with at_the_state() as config:
-        bring = bring_recovery_code if with_recovery_code else bring_key
-        with opened(config, lambda: bring(config)) as (state, now):
+        if wanted is SlotKind.RECOVERY and founded(config):
+            show(f"made: {config.paths.vault_path}, with a slot for this code and one for the key")
+            return
+        key_of = partial(bring, config, with_recovery_code=with_recovery_code)
+        with opened(config, key_of) as (state, now):
             code = new_recovery_code()
             slot = add_slot(config.paths, state, _new_opener(wanted, key_file, config, code), now)
     show(f"added: {slot}")
@@ -103,13 +110,13 @@ def recover() -> None:
                     "only lacks a slot: jarvis-secretsd key add file --with-recovery-code",
                 )
             )
-        with opened(config, lambda: bring_recovery_code(config)) as (state, now):
+        with opened(config, bring_recovery_code) as (state, now):
             slot = add_slot(config.paths, state, _key_in(path, SlotKind.FILE), now)
     show(f"made {path} and added: {slot}")
     operator.remark(BACKUP)
     operator.remark(
-        "the slot of the lost key is still there: whoever finds that key opens this vault, and "
-        "every copy of it, until the vault gets a new data key (not in this version)"
+        "the slot of the lost key is still there: whoever finds that key opens this vault, until "
+        f"it is ended: `{operator.program()} key list` shows its ID, `key remove ID` ends it"
     )
     _tell_use(slot, None, config)
 
@@ -136,7 +143,7 @@ def _key_in(path: Path, kind: SlotKind) -> Opener:
         raise ConfigurationError((f"can't make {path}: {error.strerror}",)) from None
     else:
         operator.remark(f"made {path}; {BACKUP}")
-    return Opener.from_key(files.read_private(path, MAX_KEY_BYTES), str(path), kind)
+    return key_in(path, kind)
 
 
 def _credential(name: str) -> Opener:
@@ -193,5 +200,7 @@ def _used(config: Config, header: Header) -> dict[str, str]:
         return {}
     return {slot.id: f"opened by {opener.source}, as the configuration says"}
 
+
+key.add_command(remove)
 
 COMMANDS = (key, accept_state)

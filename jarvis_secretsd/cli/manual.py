@@ -25,6 +25,7 @@ TOPICS = {
     "getting-started": "the first five minutes",
     "dotenv": "moving in from .env files, and out again",
     "run": "programs that read variables",
+    "files": "programs and containers that read files",
     "clients": "how an application asks",
     "rotation": "new values, and who still uses the old one",
     "denied": "what to do when the answer is no",

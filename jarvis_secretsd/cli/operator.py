@@ -117,14 +117,19 @@ def config() -> Config:
         ) from None
 
 
-def override() -> str:
-    """The command that takes a state that contradicts itself, as it must be typed."""
+def program() -> str:
+    """This program with what chooses the configuration, as it must be typed before a command."""
     chosen = source()
     if chosen.dev:
-        return "jarvis-secretsd --dev accept-state"
+        return "jarvis-secretsd --dev"
     if chosen.path == DEFAULT_CONFIG:
-        return "jarvis-secretsd accept-state"
-    return f"jarvis-secretsd --config {shlex.quote(str(chosen.path))} accept-state"
+        return "jarvis-secretsd"
+    return f"jarvis-secretsd --config {shlex.quote(str(chosen.path))}"
+
+
+def override() -> str:
+    """The command that takes a state that contradicts itself, as it must be typed."""
+    return f"{program()} accept-state"
 
 
 def ask_passphrase(question: str) -> str | None:

@@ -55,6 +55,18 @@ def shared_options(command: F) -> F:
     return command
 
 
+def options_without_client(command: F) -> F:
+    """As `shared_options`, for a command that means another client by `--client`."""
+    for option in reversed(_OPTIONS):
+        command = option(command) if option is not _CLIENT else command
+    return command
+
+
+def options_without_daemon(command: F) -> F:
+    """As `shared_options`, for a command that asks no daemon."""
+    return _JSON(command)
+
+
 def _remember(context: click.Context, option: click.Parameter, said: str | bool | None) -> None:
     if said and option.name:
         root = context.find_root()
@@ -66,6 +78,15 @@ def _option(*names: str, **more: Any) -> Callable[[F], F]:
     return click.option(*names, expose_value=False, callback=_remember, **more)
 
 
+_CLIENT = _option(
+    "--client",
+    metavar="ID",
+    shell_complete=client_ids,
+    help="The client to be [JARVIS_CLIENT_ID].",
+)
+
+_JSON = _option("--json", is_flag=True, help="Print the result as JSON.")
+
 _OPTIONS = (
     _option(
         "--socket",
@@ -74,12 +95,7 @@ _OPTIONS = (
         help="The daemon's socket [JARVIS_SECRETS_SOCKET].",
     ),
     _option("--url", metavar="URL", help="http://127.0.0.1:8081 instead [JARVIS_SECRETS_URL]."),
-    _option(
-        "--client",
-        metavar="ID",
-        shell_complete=client_ids,
-        help="The client to be [JARVIS_CLIENT_ID].",
-    ),
+    _CLIENT,
     _option("--allow-remote", is_flag=True, help="Take a URL that leaves this host unencrypted."),
-    _option("--json", is_flag=True, help="Print the result as JSON."),
+    _JSON,
 )

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TextIO
 
+import msgspec
+from msgspec import Struct
+
 from jarvis_secretsd.messages import Result
 from jarvis_secretsd.values import NEVER, SecretValue
 from jarvis_secretsd.wire.codec import encode_body
@@ -41,6 +44,11 @@ def show_typed(*commands: str) -> None:
 def show_json(result: Result) -> None:
     """Print the result on one line, as HTTP would give it, with the value that was asked for."""
     print(encode_body(result).decode())
+
+
+def show_line(record: Struct) -> None:
+    """Print a record as JSON, on a line of its own."""
+    print(msgspec.json.encode(record).decode())
 
 
 def remark(text: str, who: str = WHO) -> None:

@@ -32,6 +32,8 @@ _REPEATABLE = (
     | m.Can
     | m.TokenList
     | m.AuditHead
+    | m.AuditLog
+    | m.Denials
     | m.SignJwt
     | m.VerifyJwt
     | m.Jwks

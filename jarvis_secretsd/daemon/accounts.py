@@ -48,6 +48,16 @@ def account_named(name: str) -> Account | None:
         return None
 
 
+def group_named(name: str) -> int | None:
+    """The gid of this group, or of these digits; None where no group has the name."""
+    if _NUMBER.fullmatch(name):
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError):
+        return None
+
+
 def group_name(gid: int) -> str:
     """The name of this group, or its digits where it has none (getgrgid(3))."""
     try:

@@ -11,6 +11,8 @@ import structlog
 
 from jarvis_secretsd import __version__
 from jarvis_secretsd.daemon import files, metrics
+from jarvis_secretsd.daemon.alarms import Alarms
+from jarvis_secretsd.daemon.auditshelf import read_page
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.compaction import Compactor
@@ -29,25 +31,31 @@ from jarvis_secretsd.daemon.keys import (
 from jarvis_secretsd.daemon.listeners import Listener, open_listeners
 from jarvis_secretsd.daemon.lock import VaultLock
 from jarvis_secretsd.daemon.loop import Loop, LoopLimits
+from jarvis_secretsd.daemon.metricspage import render
+from jarvis_secretsd.daemon.ownership import insist_on_own
 from jarvis_secretsd.daemon.policyfile import MAX_POLICY_BYTES, load_policy
+from jarvis_secretsd.daemon.readings import Readings
 from jarvis_secretsd.daemon.rewriting import compact
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.startup import State, found_state, is_first_start, open_state
-from jarvis_secretsd.daemon.systemd import Notifier, activated_sockets
+from jarvis_secretsd.daemon.systemd import Bulletin, Notifier, activated_sockets
 from jarvis_secretsd.daemon.timekeeping import Timekeeper
+from jarvis_secretsd.daemon.unitqueue import UnitQueue
 from jarvis_secretsd.daemon.unlocking import AskPassphrase, new_opener, opener_of
 from jarvis_secretsd.domain.advice import warnings
 from jarvis_secretsd.domain.audit import Event, Outcome
-from jarvis_secretsd.domain.host import Denial
+from jarvis_secretsd.domain.canary import Touch
+from jarvis_secretsd.domain.denial import Denial
 from jarvis_secretsd.domain.jwt import JwtIssuer, JwtRules
 from jarvis_secretsd.domain.policy import Pattern, Policy
+from jarvis_secretsd.domain.recent import Recent
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import DEFAULT_KINDS, RotationRules
 from jarvis_secretsd.domain.service import Service
 from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.witness import Act
-from jarvis_secretsd.errors import ConfigurationError, StartRefused
-from jarvis_secretsd.messages import AuditHeadStatus, HealthStatus
+from jarvis_secretsd.errors import ConfigurationError, Reason, StartRefused
+from jarvis_secretsd.messages import AuditHeadStatus, AuditLog, AuditPage, HealthStatus
 
 log = structlog.get_logger()
 
@@ -72,15 +80,17 @@ def serve(
     self_test()
     notifier = Notifier.from_environ(environ, os.getpid())
     sockets = activated_sockets(environ, os.getpid())
-    policy = read_policy(config)
-    for warning in warnings(policy):
-        log.warning("policy", problem=warning)
     with ExitStack() as undo:
+        undo.enter_context(notifier.told_of_faults())
+        policy = read_policy(config)
+        for warning in warnings(policy):
+            log.warning("policy", problem=warning)
         signals = undo.enter_context(closing(Signals()))
+        insist_on_own(config.paths)
         lock = VaultLock(config.paths.lock_path)
         undo.callback(lock.release)
         state = undo.enter_context(closing(load_state(config, ask, show_code, override)))
-        daemon = Daemon(config, state, policy)
+        daemon = Daemon(config, state, policy, notifier)
         listeners = open_listeners(
             config.server, deny_remote=config.security.deny_network_remote, activated=sockets
         )
@@ -89,9 +99,8 @@ def serve(
             log.info("listening", at=str(listener))
         loop = daemon.loop(listeners, signals)
         tell_ready()
-        notifier.ready(f"serving {state.vault.live_count} secrets")
+        daemon.bulletin.ready()
         loop.run()
-        notifier.stopping()
         daemon.conclude()
     log.info("stopped")
 
@@ -107,12 +116,7 @@ def load_state(
         state = open_state(paths, opener_of(config, ask), clock.now(), override=override)
         compact(state, paths, clock.now())
     else:
-        openers = [new_opener(config, ask)]
-        if show_code is not None:
-            code = new_recovery_code()
-            openers.append(Opener.from_recovery_code(code))
-            show_code(code)
-        state = found_state(paths, Aead(config.crypto.aead), openers, clock.now())
+        state = new_state(config, ask, show_code)
         log.info("first start: made vault, keys and audit log", vault=paths.vault_path)
     if not any(slot.kind is SlotKind.RECOVERY for slot in state.vault_file.header.slots):
         log.warning(
@@ -120,6 +124,16 @@ def load_state(
             remedy="stop the daemon and run: jarvis-secretsd key add recovery",
         )
     return state
+
+
+def new_state(config: Config, ask: AskPassphrase, show_code: ShowCode | None) -> State:
+    """Make the durable state, with a recovery code if there is a way to show it."""
+    openers = [new_opener(config, ask)]
+    if show_code is not None:
+        code = new_recovery_code()
+        openers.append(Opener.from_recovery_code(code))
+        show_code(code)
+    return found_state(config.paths, Aead(config.crypto.aead), openers, Clock().now())
 
 
 def read_policy(config: Config) -> Policy:
@@ -159,12 +173,15 @@ RESERVED_DESCRIPTORS = 64
 class Daemon:
     """What serves: the service on its state, and the host that the service asks about it."""
 
-    def __init__(self, config: Config, state: State, policy: Policy) -> None:
+    def __init__(
+        self, config: Config, state: State, policy: Policy, notifier: Notifier | None = None
+    ) -> None:
         self._config = config
         self._state = state
         self._started = time.monotonic()
         self._clock = Clock(state.time, confirm_secs=float(config.rotation.confirm_clock_secs))
         self._metrics = metrics.Metrics()
+        self._alarms = Alarms()
         self._loop: Loop | None = None
         synced = config.audit.sync == "always"
         self._ledger = Ledger(state.vault, state.vault_file, state.audit, synced=synced)
@@ -174,8 +191,10 @@ class Daemon:
             self,
             Refusals(config.limits.refusals_per_minute),
             Reads(self._clock.now()),
+            Recent(self._clock.now()),
             JwtIssuer(jwt_rules(config), Ed25519()),
             claim_required=config.security.require_client_id_header,
+            canaries=tuple(map(Pattern.of, config.audit.canaries)),
         )
         self._compactor = Compactor(state, config.paths, self._ledger, self._clock)
         self._timekeeper = Timekeeper(self._service, self._ledger, self._clock, state.time)
@@ -187,6 +206,10 @@ class Daemon:
             self._timekeeper.defer,
             vault_path=str(config.paths.vault_path),
         )
+        self._readings = Readings(
+            config.paths, state, self._service, self._timekeeper, self._hooks, self._clock
+        )
+        self.bulletin = Bulletin(notifier or Notifier(), self._clock.monotonic, self._line)
         self._housekeeper = Housekeeper(
             self._service,
             self._ledger,
@@ -194,6 +217,8 @@ class Daemon:
             self._timekeeper,
             self._hooks,
             self._compactor,
+            self.bulletin,
+            UnitQueue(str(config.rotation.units_path)),
             self._clock,
             heads_path=str(config.paths.heads_path),
             sync_secs=None if synced else float(config.audit.interval_secs),
@@ -232,7 +257,7 @@ class Daemon:
     def health(self, secrets_count: int) -> HealthStatus:
         """How we are: `ok`, or why nothing is served."""
         return HealthStatus(
-            status=self._ledger.trouble or "ok",
+            status=self._ledger.trouble or (Reason.LOCKED if self._state.vault.lock else "ok"),
             version=__version__,
             uptime_secs=int(time.monotonic() - self._started),
             secrets_count=secrets_count,
@@ -241,15 +266,11 @@ class Daemon:
 
     def audit_head(self) -> AuditHeadStatus:
         """The end of the audit chain as it is on the disk."""
-        signed = self._state.audit.signed_head
-        return AuditHeadStatus(
-            self._state.audit.log_id,
-            signed.key_id,
-            signed.seq,
-            signed.head,
-            signed.vault_head,
-            signed.signature,
-        )
+        return self._state.audit.end
+
+    def audit_page(self, asked: AuditLog) -> AuditPage:
+        """A page of the audit log as it is on the disk. Raises InvalidRequest, Unavailable."""
+        return read_page(self._state.audit, asked)
 
     def read_policy(self) -> Policy:
         """The policy as its file has it now. Raises ConfigurationError, UnsafeFile."""
@@ -263,18 +284,7 @@ class Daemon:
 
     def metrics(self) -> bytes:
         """The counters as Prometheus text."""
-        return self._metrics.render(
-            metrics.Now(
-                status=self._ledger.trouble or metrics.OK,
-                secrets=self._state.vault.live_count,
-                due=self._timekeeper.due,
-                unresolved=self._hooks.unresolved,
-                connections=self._loop.connection_counts if self._loop else {},
-                refused=self._service.refusals.totals,
-                turned_away=self._loop.turned_away if self._loop else 0,
-                watchers=self._loop.watcher_count if self._loop else 0,
-            )
-        )
+        return render(self._metrics, self._readings.now(self.health(0).status, self._loop))
 
     def report(self, denial: Denial) -> None:
         """Log who was denied, and the line of policy that would allow it."""
@@ -282,12 +292,24 @@ class Daemon:
             "denied",
             uid=denial.peer.uid,
             transport=denial.peer.transport.value,
+            unit=denial.peer.unit,
             client=denial.client,
             op=denial.op,
             name=denial.name,
             rule=denial.rule,
             remedy=denial.remedy,
         )
+
+    def alarm(self, touch: Touch) -> None:
+        """Count and log who asked for a canary."""
+        self._metrics.canary_read(time.time(), allowed=touch.allowed)
+        self._alarms.ring(touch)
+
+    def _line(self) -> str:
+        """How we are, in one line for people."""
+        count = self._state.vault.live_count
+        status = self.health(count).status
+        return f"serving {count} secrets" if status == "ok" else f"nothing is served: {status}"
 
     def _record(self, op: str, note: str | None, *before: Act) -> None:
         turn = Turn(self._state.vault, self._clock.now())

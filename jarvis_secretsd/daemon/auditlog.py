@@ -33,6 +33,7 @@ from jarvis_secretsd.domain.audit import (
 )
 from jarvis_secretsd.domain.verification import MAX_UNSYNCED_TURNS
 from jarvis_secretsd.errors import StorageFailed, StorageFull, UnsafeFile
+from jarvis_secretsd.messages import AuditHeadStatus
 
 _ATTEMPTS = 3
 """A program that appends to our log between two checks, three times in a row, won't stop."""
@@ -56,12 +57,14 @@ class _Turn(Struct, frozen=True):
 class AuditLog:
     """The log at `path`. `signed_head` is where it ends, durable once `sync()` has returned.
 
-    After `open()`, `origin` says what told where it ends, `found` what is at the path if that isn't
-    the log, and `torn` what follows the last signature. Nothing is changed before the first write.
+    `written` counts the bytes since the start, what was written again too. After `open()`, `origin`
+    says what told where it ends, `found` what is at the path if that isn't the log, and `torn` what
+    follows the last signature. Nothing is changed before the first write.
     """
 
     def __init__(self, path: str, signer: Signer, standing: Standing) -> None:
         self.path = path
+        self.written = 0
         self.log_id = standing.log_id
         self.signed_head = standing.signed
         self.origin = standing.origin
@@ -93,6 +96,23 @@ class AuditLog:
     def contains(self, seq: int, head: str) -> bool:
         """Is `head` (hex) signed as entry `seq`, here or in a rotated segment?"""
         return segments.is_signed_in(self.path, self._journal, seq, head)
+
+    def reaches_back_to(self, seq: int) -> bool:
+        """Is a segment left that can tell of entry `seq`? Old ones are thrown away in time."""
+        return segments.reach_back_to(self.path, seq)
+
+    @property
+    def durable(self) -> tuple[Journal | None, int, int]:
+        """The open segment, how many bytes of it are durable, and the last entry in these."""
+        if self._turns:
+            return self._journal, self._turns[0].size, self._turns[0].before.seq
+        return self._journal, self._journal.size if self._journal else 0, self.signed_head.seq
+
+    @property
+    def end(self) -> AuditHeadStatus:
+        """Where it ends, for who asks."""
+        at = self.signed_head
+        return AuditHeadStatus(self.log_id, at.key_id, at.seq, at.head, at.vault_head, at.signature)
 
     def write(self, now: datetime, events: Sequence[Event], vault: VaultHead) -> None:
         """Add a turn: these entries and a signature line, in one write.
@@ -174,6 +194,7 @@ class AuditLog:
             return
         data, signed = self._signed_turn(self.signed_head, now, turn.entries, vault)
         journal.append(data)
+        self.written += len(data)
         self._turns.append(turn)
         self.signed_head, self._notes = signed, ()
 
@@ -202,8 +223,10 @@ class AuditLog:
         for turn in self._turns:
             data, signed = self._signed_turn(signed, turn.time, turn.entries, turn.vault)
             chunks.append(data)
-        journal = Journal(self.path, files.replace_chunks(self.path, chunks))
+        size = sum(map(len, chunks))
+        journal = Journal(self.path, files.replace_chunks(self.path, chunks), size)
         self.close()
+        self.written += size
         self._journal, self.signed_head = journal, signed
         self._turns, self._notes, self.found = [], (), None
         return journal

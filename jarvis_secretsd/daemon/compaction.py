@@ -147,7 +147,7 @@ def _steps(
     begun: tuple[int, bytes],
 ) -> Iterator[None]:
     """The work in small pieces: collect what still matters, put it in order, seal and write it."""
-    parts: list[tuple[int, AnyChange]] = [*vault.kept_tokens(now)]
+    parts: list[tuple[int, AnyChange]] = [*vault.kept_beside_secrets(now)]
     for secret in secrets:
         parts += essence_of(secret)
         yield

@@ -17,6 +17,9 @@ MAX_SECS = 24 * 3600
 
 DEFAULT_SOCKET = Path("/run/jarvis/secretsd.sock")
 
+DEFAULT_CREDENTIALS = Path("/run/jarvis-credentials/secretsd.sock")
+"""Where jarvis-credentials.socket listens."""
+
 Level = Literal["trace", "debug", "info", "warn", "error", "off"]
 
 FilePath = Annotated[Path, Meta(description="an absolute path")]
@@ -63,13 +66,18 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerConfig(Section, frozen=True):
-    """Where to listen. `bind_addr` is `IP:PORT`, `unix://PATH` or "" for no TCP."""
+    """Where to listen. `bind_addr` is `IP:PORT`, `unix://PATH` or "" for no TCP.
+
+    `credentials_path` is the socket of systemd's LoadCredential=, which is made if it is given here
+    and wasn't handed to us.
+    """
 
     bind_addr: str = ""
     allow_unix_socket: bool = True
     socket_path: FilePath = DEFAULT_SOCKET
     socket_mode: FileMode = "0660"
     socket_group: str | None = None
+    credentials_path: FilePath | None = None
     max_connections: Count = 8192
     allowed_hosts: tuple[Host, ...] = ()
 
@@ -149,10 +157,14 @@ class LoggingConfig(Section, frozen=True):
 
 
 class AuditConfig(Section, frozen=True):
-    """When the log is synced. "interval": a secret may leave before its entry is on the disk."""
+    """When the log is synced. "interval": a secret may leave before its entry is on the disk.
+
+    Whoever asks for the value of one of the `canaries` raises an alarm.
+    """
 
     sync: Literal["always", "interval"] = "always"
     interval_secs: Secs = 1
+    canaries: tuple[Glob, ...] = ()
 
 
 class RotationConfig(Section, frozen=True):
@@ -160,12 +172,14 @@ class RotationConfig(Section, frozen=True):
 
     An entry of `kinds` takes the place of the built-in patterns for that kind. A signing key that
     the clock makes is published `publish_secs` before it signs; a clock that jumped ahead is
-    believed after `confirm_clock_secs`.
+    believed after `confirm_clock_secs`. In the directory `units_path` lies the name of each unit
+    that a rotation makes restart.
     """
 
     auto: tuple[Glob, ...] = ()
     publish_secs: Secs = 600
     confirm_clock_secs: Secs = 60
+    units_path: FilePath = Path("/run/jarvis-units")
     kinds: Mapping[Kind, tuple[Glob, ...]] = {}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from jarvis_secretsd.daemon.addresses import MAX_SOCKET_PATH, UNIX_PREFIX, parse_tcp
-from jarvis_secretsd.daemon.config import DEFAULT_SOCKET, Config, ServerConfig
+from jarvis_secretsd.daemon.config import DEFAULT_CREDENTIALS, DEFAULT_SOCKET, Config, ServerConfig
 from jarvis_secretsd.daemon.configtable import Fault
 
 
@@ -50,12 +50,27 @@ def _unix_bind_faults(server: ServerConfig) -> Iterator[Fault]:
 
 
 def _socket_path_faults(config: Config) -> Iterator[Fault]:
-    length = len(os.fsencode(config.server.unix_path or ""))
-    if length > MAX_SOCKET_PATH:
+    server = config.server
+    for key, path, example in (
+        ("server.socket_path", server.unix_path, DEFAULT_SOCKET),
+        ("server.credentials_path", server.credentials_path, DEFAULT_CREDENTIALS),
+    ):
+        length = len(os.fsencode(path or ""))
+        if length > MAX_SOCKET_PATH:
+            yield Fault(
+                key,
+                f"a socket's path is at most {MAX_SOCKET_PATH} bytes, this one has {length};"
+                f' write a shorter one, as "{example}"',
+            )
+
+
+def _credentials_faults(config: Config) -> Iterator[Fault]:
+    path, shared = config.server.credentials_path, config.server.unix_path
+    if path and shared and path != shared and path.parent == shared.parent:
         yield Fault(
-            "server.socket_path",
-            f"a socket's path is at most {MAX_SOCKET_PATH} bytes, this one has {length};"
-            f' write a shorter one, as "{DEFAULT_SOCKET}"',
+            "server.credentials_path",
+            f"{path.parent} is also the directory of server.socket_path, which containers mount;"
+            f' write a directory of its own, as "{DEFAULT_CREDENTIALS}"',
         )
 
 
@@ -90,6 +105,7 @@ def _path_faults(config: Config) -> Iterator[Fault]:
         "paths.audit_path": paths.audit_path,
         "security.rbac_policy_path": config.security.rbac_policy_path,
         "server.socket_path": config.server.unix_path,
+        "server.credentials_path": config.server.credentials_path,
         "the vault's lock": paths.lock_path,
         "the file of heads": paths.heads_path,
         "the audit log's signing key": paths.sign_key_path,
@@ -123,6 +139,7 @@ def _hook_faults(config: Config) -> Iterator[Fault]:
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Fault]]], ...] = (
     (("server",), _listener_faults),
     (("server",), _socket_path_faults),
+    (("server",), _credentials_faults),
     (("server", "security"), _remote_faults),
     (("security",), _grace_faults),
     (("paths", "security", "server"), _path_faults),

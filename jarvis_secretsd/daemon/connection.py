@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
-from jarvis_secretsd.domain.peer import Peer
+from msgspec.structs import replace
+
+from jarvis_secretsd.daemon.units import unit_of
+from jarvis_secretsd.domain.peer import Peer, Transport
+from jarvis_secretsd.domain.policy import ROOT
 from jarvis_secretsd.messages import Failure, Reply, Request, Told
 from jarvis_secretsd.wire.conversation import Conversation, WireRules
+from jarvis_secretsd.wire.credential import REFUSAL, asks_for_credential
 
 READ_BYTES = 64 * 1024
 """Read at once: many small requests, or a part of a large one."""
@@ -38,8 +44,11 @@ class Connection:
         self._socket = sock
         self._conversation = Conversation(rules)
         self._unsent = b""
+        self._is_attested = False
         self._at_end = False
         self._is_dismissed = False
+        self._is_owed = False
+        self._is_heard_out = False
         self._is_given_up = False
         self._is_shut = False
 
@@ -55,10 +64,23 @@ class Connection:
             return ()
         if not data:
             self._at_end = True
-            self._conversation.feed_eof()
+            self._hear_end()
         elif self.is_watching or not self._takes_no_more:
             self._conversation.feed(data)
         return self.take()
+
+    def attest(self) -> None:
+        """Have the peer's unit asked for, once, where the policy speaks of units."""
+        if not self._is_attested and self.peer.transport is not Transport.TCP:
+            self._is_attested = True
+            self.peer = replace(self.peer, unit=unit_of(self._socket, self.peer))
+
+    def is_of_systemd(self) -> bool:
+        """Does root come as systemd does, and from a unit of the system?"""
+        if self.peer.uid != ROOT or not asks_for_credential(self._address()):
+            return False
+        self.attest()
+        return self.peer.unit is not None
 
     def take(self) -> Sequence[Request | Failure]:
         """Requests that are complete already. Each must be answered, in order."""
@@ -67,6 +89,7 @@ class Connection:
     def deliver(self, reply: Reply) -> None:
         """Answer the oldest unanswered request."""
         self._conversation.reply(reply)
+        self._is_owed = False
 
     def tell(self, told: Told) -> None:
         """Give a watcher its next message, unless too many wait for it already: it doesn't read."""
@@ -88,10 +111,58 @@ class Connection:
             self._is_shut = True
             self._socket.shutdown(socket.SHUT_WR)
 
+    def conclude(self) -> None:
+        """Expect one more request, with all that come before its answer; HTTP tells the peer."""
+        self._is_owed = True
+        self._conversation.conclude()
+
+    def is_expected(self, *, patient: bool) -> bool:
+        """After `conclude`: a request of it is being answered, or on its way.
+
+        To the patient it is also on its way if none has come yet.
+        """
+        talk = self._conversation
+        if self._takes_no_more or self._at_end:
+            return talk.backlog
+        return talk.backlog or talk.mid_request or (patient and self._is_owed)
+
+    def hear_out(self) -> None:
+        """Read and answer what the peer has sent, and then its end, whether it says one or not.
+
+        On a Unix socket whatever it sends from now on fails, so it knows that this wasn't taken.
+        """
+        if not self._is_heard_out:
+            self._is_heard_out = True
+            with suppress(OSError):  # it has gone
+                self._socket.shutdown(socket.SHUT_RD)
+
     def dismiss(self) -> None:
-        """Take no more requests, and end a watch; what is being answered still leaves."""
+        """Take no more requests, and end a watch; what is being answered still leaves.
+
+        So does the answer to systemd, which would take our silence for an empty credential.
+        """
+        if not self._is_dismissed and asks_for_credential(self._address()):
+            self._hear_end()
         self._is_dismissed = True
         self._conversation.end_stream()
+
+    def abandon(self) -> bool:
+        """Nothing more is answered; systemd is refused what it asked for, or was about to.
+
+        As far as it takes that now: True if it is to be called again for the rest.
+        """
+        if not self._is_given_up:
+            self._is_given_up = True
+            self._unsent = REFUSAL if asks_for_credential(self._address()) else b""
+        try:
+            while self._unsent:
+                sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
+                self._unsent = self._unsent[sent:]
+        except BlockingIOError:
+            return True
+        except OSError:  # it has gone
+            return False
+        return False
 
     @property
     def is_watching(self) -> bool:
@@ -134,6 +205,22 @@ class Connection:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def _hear_end(self) -> None:
+        """The peer says no more; if it never said anything, its address may have."""
+        has_begun = self._conversation.has_begun
+        self._conversation.feed_eof(b"" if has_begun else self._address())
+        if self._conversation.is_credential and not has_begun:
+            self.attest()
+            self.peer = replace(self.peer, transport=Transport.CREDENTIALS)
+
+    def _address(self) -> bytes:
+        """The abstract address that the peer of a Unix socket connected from, if it has one."""
+        try:
+            address = self._socket.getpeername()
+        except OSError:
+            return b""
+        return address if isinstance(address, bytes) else b""
 
     @property
     def _takes_no_more(self) -> bool:

@@ -5,6 +5,7 @@ It is what tells a cut of both files' ends from a normal start: whoever cuts the
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Literal
 
@@ -37,10 +38,11 @@ class Heads(Struct, frozen=True, forbid_unknown_fields=True):
     time: datetime
 
 
-class _HeadsFile(Struct, frozen=True, forbid_unknown_fields=True):
+class _HeadsFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     format: Literal["jarvis-heads-v1"]
     heads: msgspec.Raw
     mac: str
+    next_mac: str = ""
 
 
 def read_heads(path: AnyPath, data_key: DataKey) -> Heads:
@@ -48,24 +50,56 @@ def read_heads(path: AnyPath, data_key: DataKey) -> Heads:
 
     Raises FileNotFoundError, UnsafeFile, and StateRefused when this data key didn't write them.
     """
-    data = files.read_private(path, MAX_HEADS_BYTES)
+    return parse_heads(files.read_private(path, MAX_HEADS_BYTES), data_key, str(path))
+
+
+def parse_heads(data: bytes, data_key: DataKey, source: str) -> Heads:
+    """As `read_heads`, from what stands in the file. Raises StateRefused."""
     try:
         found = msgspec.json.decode(data, type=_HeadsFile)
-        if data_key.vouches(Purpose.HEADS, bytes(found.heads), found.mac):
+        macs = (found.mac, found.next_mac)
+        if any(data_key.vouches(Purpose.HEADS, bytes(found.heads), mac) for mac in macs):
             return msgspec.json.decode(found.heads, type=Heads)
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     raise StateRefused(
-        f"{path} was damaged, altered, or written for another vault. Restore it with the vault and "
-        "the audit log that belong to it"
+        f"{source} was damaged, altered, or written for another vault. Restore it with the vault "
+        "and the audit log that belong to it"
     )
 
 
-def write_heads(path: AnyPath, heads: Heads, data_key: DataKey) -> None:
+def claimed_time(path: AnyPath) -> datetime | None:
+    """The highest time by the file's own word, which anybody could have written there.
+
+    None where there is none, or none that can be read. For who has no key and only looks.
+    """
+    try:
+        # the state's owner, whom root doesn't trust, may have put a FIFO there
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = msgspec.json.decode(file.read(MAX_HEADS_BYTES), type=_HeadsFile)
+        return msgspec.json.decode(found.heads, type=Heads).time
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def write_heads(
+    path: AnyPath, heads: Heads, data_key: DataKey, next_key: DataKey | None = None
+) -> None:
     """Put `heads` in the place of what `path` held, durably, all or nothing.
 
+    With a `next_key`, which is about to become the vault's, they hold under either.
     Raises StorageFull, StorageFailed and SyncFailed.
     """
+    files.replace_private(path, sealed_heads(heads, data_key, next_key))
+
+
+def sealed_heads(heads: Heads, data_key: DataKey, next_key: DataKey | None = None) -> bytes:
+    """What a heads file holds."""
     raw = msgspec.json.encode(heads)
-    sealed = _HeadsFile("jarvis-heads-v1", msgspec.Raw(raw), data_key.mac(Purpose.HEADS, raw))
-    files.replace_private(path, msgspec.json.encode(sealed) + b"\n")
+    sealed = _HeadsFile(
+        "jarvis-heads-v1",
+        msgspec.Raw(raw),
+        data_key.mac(Purpose.HEADS, raw),
+        next_key.mac(Purpose.HEADS, raw) if next_key else "",
+    )
+    return msgspec.json.encode(sealed) + b"\n"

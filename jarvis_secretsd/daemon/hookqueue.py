@@ -12,7 +12,7 @@ from msgspec import Struct
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.config import HookConfig
 from jarvis_secretsd.daemon.hookcheck import program_fault
-from jarvis_secretsd.daemon.hookorphans import MARK
+from jarvis_secretsd.daemon.hookorphans import MARK, reap_inherited
 from jarvis_secretsd.daemon.hookprocess import HookProcess, NotRun, Watcher
 from jarvis_secretsd.daemon.hookprotocol import Action, Ending, told
 from jarvis_secretsd.domain.policy import Pattern
@@ -132,4 +132,6 @@ class HookQueue:
     def _finish(self, process: HookProcess, ending: Ending) -> None:
         job = self._running.pop(process)
         log.debug("hook ended", name=job.name, action=job.action, printed=ending.printed)
+        if not self._running:
+            reap_inherited()
         self._done(job, ending)

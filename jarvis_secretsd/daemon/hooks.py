@@ -23,8 +23,9 @@ from jarvis_secretsd.daemon.hookprocess import Watcher
 from jarvis_secretsd.daemon.hookprotocol import Action, Ending, judged
 from jarvis_secretsd.daemon.hookqueue import HookQueue, Job
 from jarvis_secretsd.domain.changes import AnyChange, VersionPending
+from jarvis_secretsd.domain.insiders import INTERNAL
 from jarvis_secretsd.domain.secret import Secret
-from jarvis_secretsd.domain.service import INTERNAL, Service
+from jarvis_secretsd.domain.service import Service
 from jarvis_secretsd.errors import Unavailable
 from jarvis_secretsd.messages import Failure, Reply, Request, Settle
 from jarvis_secretsd.values import Kid, SecretName, State

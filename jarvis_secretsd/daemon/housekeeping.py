@@ -13,10 +13,14 @@ from jarvis_secretsd.daemon.compaction import Compactor
 from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.hooks import Hooks
 from jarvis_secretsd.daemon.startup import State
+from jarvis_secretsd.daemon.systemd import Bulletin
 from jarvis_secretsd.daemon.timekeeping import Timekeeper
-from jarvis_secretsd.domain.service import INTERNAL, Service
+from jarvis_secretsd.daemon.unitqueue import UnitQueue
+from jarvis_secretsd.domain.insiders import INTERNAL
+from jarvis_secretsd.domain.service import Service
+from jarvis_secretsd.domain.unitrenewal import stale_units
 from jarvis_secretsd.domain.witness import Act
-from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull
+from jarvis_secretsd.errors import SecretsError, StorageFailed, StorageFull, SyncFailed
 from jarvis_secretsd.messages import Failure, Reload, Reply, Request
 
 HEADS_SECS = 1.0
@@ -43,6 +47,8 @@ class Housekeeper:
         timekeeper: Timekeeper,
         hooks: Hooks,
         compactor: Compactor,
+        bulletin: Bulletin,
+        units: UnitQueue,
         clock: Clock,
         *,
         heads_path: str,
@@ -54,6 +60,8 @@ class Housekeeper:
         self._timekeeper = timekeeper
         self._hooks = hooks
         self._compactor = compactor
+        self._bulletin = bulletin
+        self._units = units
         self._clock = clock
         self._heads_path = heads_path
         self._sync_secs = sync_secs
@@ -73,6 +81,7 @@ class Housekeeper:
             self._timekeeper.next_at(),
             self._hooks.next_at(),
             self._compactor.next_at(),
+            self._bulletin.next_at(),
         ]
         if self._hung_up:
             moments.append(0.0)
@@ -94,10 +103,11 @@ class Housekeeper:
         _log_summaries(summaries)
         if self._hung_up:
             self._hung_up = False
+            self._bulletin.reloading()
             self._reopen_log(turn)
             request = Request(Reload())
             answer = self._service.handle(request, INTERNAL, turn.vault, turn.now, os.urandom)
-            turn.add(answer, _ReloadLog())
+            turn.add(answer, _Reloading(self._bulletin))
 
     def after_commit(self, turn: Turn) -> None:
         """Do the chores that are due, and plan those that this turn made necessary."""
@@ -106,6 +116,8 @@ class Housekeeper:
             changes = tuple(change for change, _ in turn.changes)
             self._timekeeper.plan(changes)
             self._hooks.take_in(changes)
+            if turn.is_kept:
+                self._units.leave(stale_units(self._service.policy, changes))
             self._heads_at = self._heads_at or self._written_heads + HEADS_SECS
             if self._sync_secs is not None:
                 self._sync_at = self._sync_at or monotonic + self._sync_secs
@@ -117,13 +129,22 @@ class Housekeeper:
             self._ledger.sync_audit()
         if self._heads_at is not None and self._heads_at <= monotonic:
             self.write_heads()
+        self._bulletin.tell()
+
+    def wind_up(self) -> None:
+        """Who started us hears that we end."""
+        self._bulletin.stopping()
 
     def write_heads(self) -> None:
         """Keep where vault and log end. On a full disk the older heads stay, which are true too."""
         self._heads_at, self._written_heads = None, self._clock.monotonic()
-        heads = self._state.heads(self._clock.settled())
         try:
+            # A denial's entry waits for no sync, and heads that know more than the disk are a cut.
+            self._ledger.sync_audit()
+            heads = self._state.heads(self._clock.settled())
             write_heads(self._heads_path, heads, self._state.vault_file.data_key)
+        except SyncFailed:
+            raise
         except SecretsError as error:
             log.warning("heads not written", problem=error.message)
 
@@ -153,14 +174,19 @@ class Housekeeper:
         return self._clock.monotonic() + max(0.0, wait)
 
 
-class _ReloadLog:
-    """Who waits for the reply to a SIGHUP: the log."""
+class _Reloading:
+    """Who waits for the reply to a SIGHUP: the log, and the service manager."""
+
+    def __init__(self, bulletin: Bulletin) -> None:
+        self._bulletin = bulletin
 
     def deliver(self, reply: Reply) -> None:
-        if isinstance(reply, Failure):
-            log.error("policy not reloaded", problem=reply.message)
+        fault = reply.message if isinstance(reply, Failure) else None
+        if fault is not None:
+            log.error("policy not reloaded", problem=fault)
         else:
             log.info("policy reloaded")
+        self._bulletin.reloaded(fault)
 
 
 def _log_summaries(summaries: Sequence[Act]) -> None:

@@ -21,6 +21,7 @@ from jarvis_secretsd.daemon.config import Config
 from jarvis_secretsd.daemon.configfile import MAX_CONFIG_BYTES, parse_config
 from jarvis_secretsd.daemon.configrules import contradictions
 from jarvis_secretsd.daemon.configtable import path_of, table_faults
+from jarvis_secretsd.daemon.credentialcheck import inspect_credentials
 from jarvis_secretsd.daemon.files import read_trusted
 from jarvis_secretsd.daemon.findings import Findings
 from jarvis_secretsd.daemon.hookcheck import inspect_hooks
@@ -92,6 +93,8 @@ def _inspect(sound: Sound | None, who: Account, found: Findings) -> Inspection:
             inspect_listeners(config.server, found, running=bool(running))
         if policy is not None and sound.has("server"):
             inspect_reach(config.server, policy, who, found)
+        if policy is not None and sound.has("paths", "crypto"):
+            inspect_credentials(config, policy, found)
         if sound.broken:
             names = ", ".join(sorted(sound.broken))
             found.note(f"what rests on these sections was not looked at: {names}")

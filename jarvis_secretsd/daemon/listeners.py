@@ -9,16 +9,21 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from jarvis_secretsd.daemon.addresses import TcpAddress
-from jarvis_secretsd.daemon.config import ServerConfig
+from jarvis_secretsd.daemon.config import DEFAULT_CREDENTIALS, ServerConfig
 from jarvis_secretsd.daemon.peers import SockDiag, is_loopback, unix_peer
 from jarvis_secretsd.daemon.socketfile import SocketFile
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.errors import StartRefused
 from jarvis_secretsd.wire.conversation import WireRules
+from jarvis_secretsd.wire.credential import asks_for_credential
 
 BACKLOG = 1024
 """Peers that may wait while one turn is made durable; the kernel caps it at net.core.somaxconn."""
+
+CREDENTIALS_MODE = 0o600
 
 Identify = Callable[[socket.socket], Peer | None]
 """Who is at the other end of an accepted socket; None: nobody that we speak with."""
@@ -75,7 +80,7 @@ class Listener:
         Raises OutOfDescriptors; another OSError means that the listener is broken.
         """
         try:
-            sock, _ = self._socket.accept()
+            sock, address = self._socket.accept()
         except BlockingIOError:
             return None
         except OSError as error:
@@ -86,11 +91,19 @@ class Listener:
             raise
         sock.setblocking(False)
         peer = self._identify(sock)
+        if peer is None and isinstance(address, bytes) and asks_for_credential(address):
+            peer = Peer(Transport.UNIX, None)  # it must be refused: silence is an empty credential
         if peer is None:
             self.dropped += 1
             sock.close()
             return None
         return sock, peer
+
+    def rules_for(self, peer: Peer) -> WireRules:
+        """What is demanded of this peer: one that can't be told may only ask as systemd does."""
+        if peer.uid is None and not self.rules.is_tcp:
+            return replace(self.rules, only_credentials=True)
+        return self.rules
 
     def close(self) -> None:
         """Accept no more, and take back the socket file that we made."""
@@ -116,6 +129,9 @@ def open_listeners(
         transports = {listener.transport for listener in given}
         if server.unix_path and Transport.UNIX not in transports:
             given.append(undo.enter_context(closing(_open_unix(server, server.unix_path))))
+        if server.credentials_path and Transport.CREDENTIALS not in transports:
+            listener = _open_credentials(server.credentials_path)
+            given.append(undo.enter_context(closing(listener)))
         if server.tcp and Transport.TCP not in transports:
             given.append(undo.enter_context(closing(_open_tcp(server, server.tcp, deny_remote))))
         undo.pop_all()
@@ -128,6 +144,18 @@ def _open_unix(server: ServerConfig, path: Path) -> Listener:
     return Listener(
         file.socket, Transport.UNIX, WireRules(is_tcp=False), unix_peer, close=file.close
     )
+
+
+def _open_credentials(path: Path) -> Listener:
+    """The socket that root's systemd alone can open."""
+    file = SocketFile.bind(path, CREDENTIALS_MODE, None)
+    file.socket.listen(BACKLOG)
+    return _credentials_listener(file.socket, file.close)
+
+
+def _credentials_listener(sock: socket.socket, close: Callable[[], None]) -> Listener:
+    rules = WireRules(is_tcp=False, only_credentials=True)
+    return Listener(sock, Transport.CREDENTIALS, rules, unix_peer, close)
 
 
 def _open_tcp(server: ServerConfig, address: TcpAddress, deny_remote: bool) -> Listener:
@@ -198,6 +226,8 @@ def _adopt(sock: socket.socket, server: ServerConfig, deny_remote: bool) -> List
                 "the Unix socket handed over has no path, so no file mode guards it;"
                 " write an absolute path in ListenStream="
             )
+        if Path(name) == (server.credentials_path or DEFAULT_CREDENTIALS):
+            return _credentials_listener(sock, sock.close)
         rules = WireRules(is_tcp=False)
         return Listener(sock, Transport.UNIX, rules, unix_peer, close=sock.close)
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != socket.IPPROTO_TCP:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -19,7 +20,7 @@ from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.daemon.connection import Connection
 from jarvis_secretsd.daemon.listeners import Listener
-from jarvis_secretsd.daemon.metrics import OK, Metrics
+from jarvis_secretsd.daemon.metrics import DENIALS, OK, Metrics
 from jarvis_secretsd.daemon.reception import Reception
 from jarvis_secretsd.daemon.signals import Signals
 from jarvis_secretsd.daemon.timeouts import Timeouts
@@ -35,7 +36,13 @@ LONGEST_SLEEP_SECS = 20 * 24 * 3600.0
 """epoll_wait(2) counts milliseconds in 31 bits, and a secret may be due in 90 days."""
 
 STOP_SECS = 5.0
-"""Time for peers to take their last replies when the daemon stops."""
+"""Time for peers to finish their requests and to take their last replies when the daemon stops."""
+
+DRAIN_SECS = 0.25
+"""When the daemon stops, each peer has this long to ask what it was just about to ask."""
+
+ABANDON_SECS, ABANDON_TRIES = 1.0, 200
+"""Time for systemd to take its refusals when the daemon fails, and how often it is looked after."""
 
 
 class LoopLimits(Struct, frozen=True):
@@ -76,6 +83,9 @@ class Housekeeping(Protocol):
 
     def hang_up(self) -> None:
         """SIGHUP came: ask for what it stands for in the next turn."""
+
+    def wind_up(self) -> None:
+        """SIGTERM came: the turns that follow are the last."""
 
 
 class Loop:
@@ -135,6 +145,9 @@ class Loop:
             while not self._is_stopping:
                 self._turn(self._selector.select(self._timeout()))
             self._finish()
+        except BaseException:
+            self._abandon()
+            raise
         finally:
             self._selector.close()
 
@@ -188,6 +201,8 @@ class Loop:
             self._drop(connection)
 
     def _ask(self, turn: Turn, connection: Connection, asked: Sequence[Request | Failure]) -> None:
+        if asked and self._service.policy.units:
+            connection.attest()
         peer = connection.peer
         for request in asked:
             if isinstance(request, Failure):
@@ -201,6 +216,9 @@ class Loop:
                 reply = answer.reply
                 outcome = reply.code if isinstance(reply, Failure) else OK
                 self._metrics.request(request.operation.op, outcome, peer.transport)
+                if outcome in DENIALS:
+                    who = next((act.event.client for act in answer.acts), request.client)
+                    self._metrics.denial(who, self._service.policy.clients)
 
     def _settle(self, connection: Connection) -> None:
         """Write what is due, and wait for what is next."""
@@ -281,19 +299,35 @@ class Loop:
                 self._settle(connection)
 
     def _finish(self) -> None:
-        """Accept nobody, read no more, and give peers a bounded time for their last replies."""
-        self._reception.close()
-        deadline = self._clock.monotonic() + STOP_SECS
-        for connection in tuple(self._connections):
-            connection.dismiss()
-            self._settle(connection)
-        while self._connections and self._clock.monotonic() < deadline:
-            unsent = [connection for connection in self._connections if connection.wants_write]
-            if not unsent and not self._backlog:
-                break
-            self._turn(self._selector.select(self._timeout()))
+        """Accept nobody; answer what is asked and on its way, for a bounded time; let all go.
+
+        Who has been answered once more is let go at once, and who asks nothing when it is time.
+        """
+        self._housekeeping.wind_up()
+        self._reception.end()
+        for connection in self._connections:
+            connection.conclude()
+        now = self._clock.monotonic()
+        drained, deadline = now + DRAIN_SECS, now + STOP_SECS
+        while self._connections and now < deadline:
+            is_patient = now < drained
+            for connection in self._connections:
+                if not connection.is_expected(patient=is_patient):
+                    connection.hear_out()
+            left, timeout = (drained if is_patient else deadline) - now, self._timeout()
+            self._turn(self._selector.select(left if timeout is None else min(left, timeout)))
+            now = self._clock.monotonic()
         for connection in tuple(self._connections):
             self._drop(connection)
+
+    def _abandon(self) -> None:
+        """We fail: no unit may take that for an empty credential."""
+        left: Iterable[Connection] = self._connections
+        for _ in range(ABANDON_TRIES):
+            left = [connection for connection in left if connection.abandon()]
+            if not left:
+                break
+            time.sleep(ABANDON_SECS / ABANDON_TRIES)
 
     def _drop(self, connection: Connection) -> None:
         if connection not in self._connections:

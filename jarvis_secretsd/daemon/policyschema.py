@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
+from enum import StrEnum
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -15,10 +18,14 @@ from jarvis_secretsd.domain.policy import (
     Client,
     Credential,
     Grant,
+    OnRotation,
     Pattern,
     TokenRule,
 )
 from jarvis_secretsd.values import MAX_NAME_BYTES, ClientId, Permission, SecretName
+
+Word = TypeVar("Word", bound=StrEnum)
+Absent = TypeVar("Absent")
 
 Lookup = Callable[[str], int | None]
 """The number of a user or group of the host by its name, or None."""
@@ -26,7 +33,7 @@ Lookup = Callable[[str], int | None]
 POLICY_KEYS = ("default_deny", "roles", "clients")
 GRANT_LISTS = ("permissions", "allow", "deny")
 CLIENT_LISTS = ("users", "groups", "units", "roles", *GRANT_LISTS)
-CLIENT_KEYS = ("token", "credentials")
+CLIENT_KEYS = ("token", "credentials", "on_rotation")
 
 ALL = "all"
 EVERY_NAME = "*"
@@ -136,7 +143,7 @@ class _Schema:
         client_id = self._label(key, "client")
         block = self._block(f"clients.{client_id}", value, lists=CLIENT_LISTS, others=CLIENT_KEYS)
         bound = bool(block.texts("users") or block.texts("groups"))
-        token = self._token(block)
+        token = self._word(block, "token", TokenRule, TokenRule.REFUSED)
         units = frozenset(self._units(block))
         bare = not bound and not units and token is TokenRule.REFUSED
         own = self._grant(block, self._own_permissions(block, bare=bare))
@@ -153,6 +160,7 @@ class _Schema:
                 if grant.permissions or grant.deny
             ),
             credentials=tuple(self._credentials(block)),
+            on_rotation=self._word(block, "on_rotation", OnRotation, None),
         )
 
     def _own_permissions(self, block: _Block, *, bare: bool) -> frozenset[Permission]:
@@ -245,15 +253,15 @@ class _Schema:
                 )
             yield item.text
 
-    def _token(self, block: _Block) -> TokenRule:
-        node = block.others.get("token", Text(block.line, TokenRule.REFUSED))
+    def _word(self, block: _Block, key: str, words: type[Word], default: Absent) -> Word | Absent:
+        """One of these words; the default where the key isn't there."""
+        node = block.others.get(key)
         if isinstance(node, Text):
-            try:
-                return TokenRule(node.text)
-            except ValueError:
-                pass
-        self._problem(node.line, f"{block.where}.token: {_choose('', TokenRule)}")
-        return TokenRule.REFUSED
+            with suppress(ValueError):
+                return words(node.text)
+        if node is not None:
+            self._problem(node.line, f"{block.where}.{key}: {_choose('', words)}")
+        return default
 
     def _credentials(self, block: _Block) -> Iterator[Credential]:
         for key, value in self._rows(block, "credentials"):
@@ -324,7 +332,7 @@ def _is_everything(allow: tuple[Text, ...]) -> bool:
     return [item.text for item in allow] == [EVERY_NAME]
 
 
-def _choose(text: str, known: Iterator[str] | tuple[str, ...] | type[TokenRule]) -> str:
+def _choose(text: str, known: Iterator[str] | tuple[str, ...] | type[StrEnum]) -> str:
     names = [str(name) for name in known]
     close = get_close_matches(text, names, n=1)
     return f"did you mean `{close[0]}`?" if close else f"write one of {', '.join(names)}"

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from jarvis_secretsd.daemon.accounts import Account, account, account_named, group_name
+from jarvis_secretsd.daemon.accounts import (
+    Account,
+    account,
+    account_named,
+    group_name,
+    group_named,
+)
 from jarvis_secretsd.daemon.config import ServerConfig
 from jarvis_secretsd.daemon.findings import Findings
 from jarvis_secretsd.domain.policy import ROOT, Client, Policy
@@ -91,10 +97,8 @@ def _socket_gid(server: ServerConfig, daemon: Account) -> int:
     """The group that the socket's file will have: a setgid directory gives its own (inode(7))."""
     group = server.socket_group
     if group is not None:
-        try:
-            return int(group) if group.isascii() and group.isdigit() else grp.getgrnam(group).gr_gid
-        except KeyError:
-            return daemon.gid
+        gid = group_named(group)
+        return daemon.gid if gid is None else gid
     try:
         found = os.stat(server.unix_path.parent) if server.unix_path else None
     except OSError:

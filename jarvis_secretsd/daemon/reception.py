@@ -63,13 +63,16 @@ class Reception:
             if accepted is None:
                 return
             sock, peer = accepted
-            if self._of_uid[peer.uid] >= self._max_per_uid:
+            connection = Connection(sock, peer, listener.rules_for(peer))
+            is_full = self._of_uid[peer.uid] >= self._max_per_uid
+            # turned away, a unit would start with nothing
+            if is_full and not (listener.rules.only_credentials or connection.is_of_systemd()):
                 self.turned_away += 1
-                sock.close()
+                connection.close()
                 continue
             self._count += 1
             self._of_uid[peer.uid] += 1
-            yield Connection(sock, peer, listener.rules)
+            yield connection
 
     def release(self, connection: Connection) -> None:
         """A connection has ended; there is room for another."""
@@ -97,6 +100,11 @@ class Reception:
             for listener in self._listeners:
                 self._watch.watch(listener)
             self._is_open = True
+
+    def end(self) -> None:
+        """Accept nobody ever again: who comes waits in the kernel for the next daemon."""
+        self.close()
+        self._listeners = ()
 
     def close(self) -> None:
         """Watch no listener; who comes waits in the kernel."""

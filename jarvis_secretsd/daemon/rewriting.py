@@ -10,7 +10,7 @@ import structlog
 from jarvis_secretsd.daemon.commit import with_head
 from jarvis_secretsd.daemon.config import PathsConfig
 from jarvis_secretsd.daemon.heads import write_heads
-from jarvis_secretsd.daemon.keys import Slot
+from jarvis_secretsd.daemon.keys import DataKey, Slot
 from jarvis_secretsd.daemon.startup import State
 from jarvis_secretsd.daemon.vaultrewriting import Rewriting
 from jarvis_secretsd.domain.audit import Event, Outcome
@@ -28,21 +28,26 @@ def rewrite(
     now: datetime,
     event: Event,
     slots: Sequence[Slot] | None = None,
+    data_key: DataKey | None = None,
 ) -> None:
-    """Put a new file with what still matters in the vault's place; None keeps the key slots.
+    """Put a new file with what still matters in the vault's place.
+
+    None keeps the key slots, or the data key; a new one is the vault's from then on.
 
     The last record of the new file says what the head was before and carries the entry `event`, so
     that a crash behind it loses neither. Raises StorageFull, StorageFailed, SyncFailed.
     """
     essence = state.vault.essence(state.time)
     records = [(number, encode_record(Record(change, None))) for number, change in essence]
-    rewriting = state.vault_file.begin_rewrite(slots=slots, compacted_to=_next_number(state))
+    rewriting = state.vault_file.begin_rewrite(
+        slots=slots, compacted_to=_next_number(state), data_key=data_key
+    )
     try:
         rewriting.add(records)
+        entry = conclude(state, paths, event, rewriting, settled=state.time)
     except BaseException:
         state.vault_file.give_up_rewrite(rewriting)
         raise
-    entry = conclude(state, paths, event, rewriting, settled=state.time)
     state.audit.write(now, [entry], state.vault_file.head)
     state.audit.sync()
     write_heads(paths.heads_path, state.heads(state.time), state.vault_file.data_key)
@@ -66,7 +71,10 @@ def conclude(
     vault_file = state.vault_file
     # The heads name the end that the new file's last record names: what lies before it is sealed
     # anew, and the next start couldn't find an older head in it.
-    write_heads(paths.heads_path, state.heads(settled), vault_file.data_key)
+    # Where that file has another key they hold under either: a crash may leave them with it.
+    rekeyed = rewriting.data_key is not vault_file.data_key
+    next_key = rewriting.data_key if rekeyed else None
+    write_heads(paths.heads_path, state.heads(settled), vault_file.data_key, next_key)
     rewritten, seq = Rewritten(vault_file.head, dead_since), _next_number(state)
     last = (seq, encode_record(Record(rewritten, event)))
     vault_file.finish_rewrite(rewriting, last)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 
 from jarvis_secretsd.daemon.config import PathsConfig
 from jarvis_secretsd.daemon.keys import Opener, Slot, SlotKind, new_slot, open_slots
+from jarvis_secretsd.daemon.operating import by_operator
 from jarvis_secretsd.daemon.rewriting import rewrite
 from jarvis_secretsd.daemon.startup import State
 from jarvis_secretsd.daemon.vaultlines import MAX_SLOTS, Header
-from jarvis_secretsd.domain.audit import Event, Outcome
 from jarvis_secretsd.errors import ConfigurationError, KeyRefused
 
 
@@ -26,14 +25,7 @@ def add_slot(paths: PathsConfig, state: State, opener: Opener, now: datetime) ->
     if len(header.slots) >= MAX_SLOTS:
         raise ConfigurationError((f"the vault has {MAX_SLOTS} key slots, and no more can be",))
     slot = new_slot(header.vault_id, state.vault_file.data_key, opener, now)
-    event = Event(
-        op="key_added",
-        outcome=Outcome.ALLOWED,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        pid=os.getpid(),
-        note=f"slot {slot}",
-    )
+    event = by_operator("key_added", f"slot {slot}")
     rewrite(state, paths, now, event, (*header.slots, slot))
     return slot
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
 import shlex
 import socket
@@ -11,9 +10,13 @@ import stat
 from pathlib import Path
 
 from jarvis_secretsd.daemon import files
+from jarvis_secretsd.daemon.accounts import group_named
 from jarvis_secretsd.daemon.addresses import TcpAddress
 from jarvis_secretsd.daemon.config import ServerConfig
 from jarvis_secretsd.daemon.findings import Findings
+
+LISTENING = b"00010000"
+"""The flags of a row of /proc/net/unix whose socket takes connections (unix(7), proc(5))."""
 
 
 def inspect_listeners(server: ServerConfig, found: Findings, *, running: bool) -> None:
@@ -48,10 +51,10 @@ def _inspect_place(path: Path, found: Findings) -> None:
     if not stat.S_ISSOCK(there.st_mode):
         found.error(f"{path} is there and is not a socket; move it away, or set server.socket_path")
     elif there.st_uid == 0 != own:
-        found.warn(
-            f"{path} is a socket of root; right if a socket unit of systemd made it, else run: "
-            f"rm {shlex.quote(str(path))}"
-        )
+        if not _is_heard(path):  # systemd's, that it hands to the daemon, is
+            found.warn(
+                f"{path} is a socket of root where nobody listens; run: rm {shlex.quote(str(path))}"
+            )
     elif there.st_uid != own:
         found.error(
             f"{path} is a socket of uid {there.st_uid}; if nobody needs it, run: "
@@ -59,10 +62,16 @@ def _inspect_place(path: Path, found: Findings) -> None:
         )
 
 
+def _is_heard(path: Path) -> bool:
+    """Does anybody listen at this path? Connects nowhere, which would start a daemon."""
+    with open("/proc/net/unix", "rb") as sockets:
+        rows = (line.split(maxsplit=7) for line in sockets)
+        return any(row[3] == LISTENING and row[7:] == [os.fsencode(path) + b"\n"] for row in rows)
+
+
 def _inspect_group(group: str, found: Findings) -> None:
-    try:
-        gid = int(group) if group.isascii() and group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError:
+    gid = group_named(group)
+    if gid is None:
         command = f"groupadd {shlex.quote(group)}"
         found.error(f"server.socket_group: there is no group {group!a}; run: {command}")
         return

@@ -93,8 +93,9 @@ def is_first_start(paths: PathsConfig, *, with_key_file: bool) -> bool:
     if "vault" in absent:
         found = ", ".join(f"{part} {path}" for part, path in there.items())
         raise StateRefused(
-            f"there is no vault at {paths.vault_path}, but there is: {found}. Restore the vault "
-            "from a backup. If an interrupted first start left them, remove them and start again"
+            f"there is no vault at {paths.vault_path}, but there is: {found}. Restore it from a "
+            "backup (jarvis-secretsd restore), also if a restore was interrupted. If a first start "
+            "was, remove them and start again"
         )
     return False
 
@@ -266,7 +267,9 @@ def _contradictions(
             f"the audit log {paths.audit_path} ends at entry {signed.seq}, and ended at "
             f"{heads.audit_seq} before: {heads.audit_seq - signed.seq} entries were cut off"
         )
-    elif not audit.contains(heads.audit_seq, heads.audit_head):
+    elif not audit.contains(heads.audit_seq, heads.audit_head) and audit.reaches_back_to(
+        heads.audit_seq
+    ):
         yield f"entry {heads.audit_seq} of the audit log isn't the one that was there before"
 
 

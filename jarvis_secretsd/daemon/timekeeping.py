@@ -11,8 +11,9 @@ import structlog
 from jarvis_secretsd.daemon.clock import Clock
 from jarvis_secretsd.daemon.commit import Ledger, Turn
 from jarvis_secretsd.domain.changes import AnyChange
+from jarvis_secretsd.domain.insiders import INTERNAL
 from jarvis_secretsd.domain.schedule import Schedule
-from jarvis_secretsd.domain.service import INTERNAL, Service
+from jarvis_secretsd.domain.service import Service
 from jarvis_secretsd.messages import Elapse, Elapsed, Reply, Request
 from jarvis_secretsd.values import SecretName
 
@@ -41,6 +42,12 @@ class Timekeeper:
     def due(self) -> int:
         """Secrets whose time has come and which people must see to."""
         return len(self._schedule.due)
+
+    def overdue(self) -> int:
+        """Secrets that have been due for longer than their grace, whoever is to rotate them."""
+        rules, now = self._service.rules, self._clock.settled()
+        secrets = map(self._ledger.vault.live, self._schedule.late)
+        return sum(rules.is_overdue(secret, now) for secret in secrets if secret is not None)
 
     def next_at(self) -> float | None:
         """The monotonic moment of the next deadline; while the disk refuses there is none."""

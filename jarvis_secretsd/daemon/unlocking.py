@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from jarvis_secretsd.daemon import files
 from jarvis_secretsd.daemon.config import Config
@@ -38,10 +39,15 @@ def new_opener(config: Config, ask: AskPassphrase) -> Opener:
     return _from_file(config)
 
 
+def key_in(path: Path, kind: SlotKind = SlotKind.FILE) -> Opener:
+    """The key in a file that is ours alone. Raises FileNotFoundError, UnsafeFile, KeyRefused."""
+    return Opener.from_key(files.read_private(path, MAX_KEY_BYTES), str(path), kind)
+
+
 def _from_file(config: Config) -> Opener:
     path = config.paths.master_key_path
     try:
-        return Opener.from_key(files.read_private(path, MAX_KEY_BYTES), str(path))
+        return key_in(path)
     except FileNotFoundError:
         raise KeyRefused(
             f"there is a vault at {config.paths.vault_path}, and its master key {path} is missing. "

@@ -45,11 +45,15 @@ class LockedVault:
         journal = Journal.open(path)
         try:
             journal.drop_cache()
-            name = os.fspath(path)
-            return cls(name, journal, _read_header(name, journal))
+            return cls.of(journal)
         except BaseException:
             journal.close()
             raise
+
+    @classmethod
+    def of(cls, journal: Journal) -> LockedVault:
+        """The vault in this journal. Raises StateRefused without a header that reads."""
+        return cls(journal.path, journal, _read_header(journal.path, journal))
 
     def unlock(self, opener: Opener) -> VaultFile:
         """The vault, opened by one of its key slots.
@@ -186,20 +190,25 @@ class VaultFile:
             self._rewriting.forget_after(head.seq)
 
     def begin_rewrite(
-        self, *, slots: Sequence[Slot] | None = None, compacted_to: int | None = None
+        self,
+        *,
+        slots: Sequence[Slot] | None = None,
+        compacted_to: int | None = None,
+        data_key: DataKey | None = None,
     ) -> Rewriting:
         """A new file for this vault's records, each sealed anew; it isn't in its place yet.
 
         What is appended meanwhile goes into both. Numbers may be missing up to `compacted_to`. None
-        keeps the slots, or `compacted_to`, that the header has. Raises StorageFull, StorageFailed.
+        keeps the slots, `compacted_to`, or data key, that the vault has. Raises StorageFull,
+        StorageFailed.
         """
         self._must_be_settled()
         keep = self.header
         header = keep.renewed(
             keep.slots if slots is None else tuple(slots),
             keep.compacted_to if compacted_to is None else compacted_to,
-        ).authenticated(self.data_key)
-        self._rewriting = Rewriting(self.path, header, self.data_key)
+        )
+        self._rewriting = Rewriting(self.path, header, data_key or self.data_key)
         return self._rewriting
 
     def finish_rewrite(self, rewriting: Rewriting, last: tuple[int, bytes] | None = None) -> None:
@@ -218,6 +227,9 @@ class VaultFile:
             raise
         self._rewriting = None
         self.header, self._chain, self.head = rewriting.header, rewriting.chain, rewriting.head
+        if rewriting.data_key is not self.data_key:
+            self.data_key.wipe()
+            self.data_key = rewriting.data_key
         self._before = None
 
     def give_up_rewrite(self, rewriting: Rewriting) -> None:

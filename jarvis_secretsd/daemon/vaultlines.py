@@ -151,6 +151,11 @@ class RecordChain:
         return f"{self._binding}{seq}\n{after.head}\n".encode()
 
 
+def record_number(line: bytes) -> int:
+    """The sequence number of a record, which stands in the clear. Raises BrokenLine."""
+    return _decode(line.removesuffix(b"\n"), _records).seq
+
+
 _headers = msgspec.json.Decoder(Header)
 _records = msgspec.json.Decoder(Record)
 

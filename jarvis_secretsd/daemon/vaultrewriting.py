@@ -16,15 +16,19 @@ WRITE_BYTES = 256 * 1024
 
 
 class Rewriting:
-    """`head` is where the new file ends; `appended` waits for what the old file took meanwhile."""
+    """`head` is where the new file ends; `appended` waits for what the old file took meanwhile.
+
+    It is sealed, and its header is authenticated, under `data_key`.
+    """
 
     def __init__(self, path: str, header: Header, data_key: DataKey) -> None:
-        self.header = header
-        self.chain = RecordChain(header, data_key)
+        self.data_key = data_key
+        self.header = header.authenticated(data_key)
+        self.chain = RecordChain(self.header, data_key)
         self.head = self.chain.start
         self.appended: list[tuple[int, bytes]] = []
         self._path = path
-        first = encode(header) + b"\n"
+        first = encode(self.header) + b"\n"
         self._descriptor, self._temporary = files.begin_private(path, (first,))
         self._unsynced = 0
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from jarvis_secretsd.daemon import segments
+from jarvis_secretsd.daemon.accounts import Account, account, acting_as
 from jarvis_secretsd.daemon.config import Config
 from jarvis_secretsd.daemon.heads import read_heads
 from jarvis_secretsd.daemon.keys import key_id, public_from_pem, verify_signature
@@ -16,6 +18,7 @@ from jarvis_secretsd.daemon.unlocking import opener_of
 from jarvis_secretsd.daemon.vaultfile import LockedVault
 from jarvis_secretsd.domain.audit import VaultHead
 from jarvis_secretsd.domain.auditfindings import Expected
+from jarvis_secretsd.domain.policy import ROOT
 from jarvis_secretsd.domain.verification import Report, Verifier
 from jarvis_secretsd.errors import SecretsError, StateRefused
 
@@ -97,7 +100,8 @@ def _expected(config: Config | None) -> tuple[Expected, tuple[str, ...]]:
     except (OSError, SecretsError) as error:
         notes.append(f"no vault ({_why(error)})")
     try:
-        audit = _kept_heads(config)
+        with acting_as(_keeper(config)):
+            audit = _kept_heads(config)
         notes.append(f"the heads file, which knows entry {audit[0]}")
     except (OSError, SecretsError) as error:
         notes.append(f"no heads ({_why(error)})")
@@ -124,6 +128,12 @@ def _number(path: Path, line: bytes) -> int:
         return msgspec.json.decode(line, type=_RecordNumber).seq
     except msgspec.DecodeError:
         raise StateRefused(f"{path} has a line that is no record") from None
+
+
+def _keeper(config: Config) -> Account:
+    """Who may open the vault: for root the owner of its directory, since no other is believed."""
+    own = os.geteuid()
+    return account(os.stat(config.paths.vault_path.parent).st_uid if own == ROOT else own)
 
 
 def _kept_heads(config: Config) -> tuple[int, str]:

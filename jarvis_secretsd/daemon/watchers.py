@@ -2,7 +2,7 @@
 
 A change is told to all whom it concerns in the turn that brought it: who writes faster than
 watchers can be told waits for them. What a watch begins with may be long; it is told a part at a
-time, as its reader takes it.
+time, as its reader takes it. While the vault is locked they are told nothing; then, what changed.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Watchers:
         self._ledger = ledger
         self._policy = service.policy
         self._known_since = ledger.vault.seq
+        self._told_through: int = ledger.vault.seq
+        self._was_locked = self._is_locked
         self._audience = Audience[Connection]()
         self._new: dict[Connection, Watching] = {}
         self._beginnings: dict[Connection, Beginning] = {}
@@ -52,7 +54,11 @@ class Watchers:
 
     def next_at(self) -> float | None:
         """The monotonic moment at which `tell` has something to do."""
-        return 0.0 if self._ready else self._beats.next_at()
+        return 0.0 if self._ready and not self._is_locked else self._beats.next_at()
+
+    @property
+    def _is_locked(self) -> bool:
+        return self._ledger.vault.lock is not None
 
     def tell(self, turn: Turn, served: Iterable[Connection], now: float) -> list[Connection]:
         """Tell what is due after this turn. Gives those who have something to be sent now.
@@ -62,11 +68,13 @@ class Watchers:
         touched: dict[Connection, None] = {}
         if self._policy is not self._service.policy:
             touched |= self._obey_policy(turn.settled)
-        if turn.is_kept and turn.acts and self._audience:
+        if self._was_locked and not self._is_locked:
+            self._begin_again()
+        elif turn.is_kept and turn.acts and self._audience and not self._is_locked:
             names = rules.changed_names(change for change, _ in turn.changes)
             touched |= self._tell_changes(names, turn.settled)
         self._begin_new()
-        if self._beginnings:
+        if self._beginnings and not self._is_locked:
             touched |= self._go_on(served)
         touched |= self._beat(turn.settled, now)
         for connection in touched:
@@ -74,6 +82,9 @@ class Watchers:
                 self._beats.restart(connection, now)
             if connection in self._beginnings:  # once it is sent what it has, there may be room
                 self._ready[connection] = None
+        self._was_locked = self._is_locked
+        if not self._was_locked:
+            self._told_through = self._ledger.vault.seq
         return [*touched]
 
     def leave(self, connection: Connection) -> None:
@@ -105,6 +116,12 @@ class Watchers:
     def _begin(self, connection: Connection, watching: Watching, since: int | None) -> None:
         self._beginnings[connection] = Beginning(watching, since)
         self._ready[connection] = None
+
+    def _begin_again(self) -> None:
+        """Tell each what changed under the lock; who hadn't been told all begins from the start."""
+        for connection, watching in self._audience:
+            since = None if connection in self._beginnings else self._told_through
+            self._begin(connection, watching, since)
 
     def _since(self, after: int | None) -> int | None:
         """From where on all can be told that was missed; None: it can't.

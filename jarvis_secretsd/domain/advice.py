@@ -17,26 +17,44 @@ from jarvis_secretsd.domain.policy import (
     TokenRule,
     decide,
 )
+from jarvis_secretsd.domain.unitadvice import unit_warnings
 from jarvis_secretsd.values import ClientId, Permission, SecretName
 
 DYNAMIC_UIDS = range(61184, 65520)
 """What systemd hands out for DynamicUser= (systemd.exec(5)): tomorrow it is another program's."""
 
 
-def line_to_be(policy: Policy, claim: ClientId, peer: Peer) -> str:
-    """The line that lets this peer be that client."""
-    client = policy.clients.get(claim)
+def line_to_be(policy: Policy, claim: ClientId | None, peer: Peer) -> str:
+    """The line that lets this peer be that client, or what else it lacks for that."""
+    client = policy.clients.get(claim) if claim else None
+    able = ", ".join(found.id for found in policy.candidates(peer))
+    if claim is None and able:
+        return f"have the program say which client it is (JARVIS_CLIENT_ID): {able}"
+    if client is not None and client.binds(peer):
+        return _about_its_token(client)
     if peer.uid is None:
-        return f"connect over the Unix socket, or write `token: accepted` under clients.{claim}"
+        where = f"clients.{claim or 'NAME'}"
+        return f"connect over the Unix socket, or write `token: accepted` under {where}"
     if peer.uid in (OVERFLOW_ID, NO_ID):
         return "run the program under a user of its own: this uid is shared by all unknown users"
     if client is None:
-        return f"under clients add `{claim}: {{users: [{peer.uid}], allow: [NAME]}}`"
+        return f"under clients add `{claim or 'NAME'}: {{users: [{peer.uid}], allow: [NAME]}}`"
+    return _line_to_bind(client, peer)
+
+
+def _about_its_token(client: Client) -> str:
+    if client.token is TokenRule.REFUSED:
+        return f"have the program send no token: clients.{client.id} takes none"
+    return f"give the program a token: `jarvis-secrets token create {client.id}`"
+
+
+def _line_to_bind(client: Client, peer: Peer) -> str:
+    where = f"clients.{client.id}"
     if client.units and (peer.transport is not Transport.UNIX or peer.unit not in client.units):
-        return f"run the program as one of the units of clients.{claim}, or take `units` out"
+        return f"run the program as one of the units of {where}, or take `units` out"
     if client.uids and client.bound:
-        return f"under clients.{claim} add {peer.uid} to `users`"
-    return f"under clients.{claim} add `users: [{peer.uid}]`"
+        return f"under {where} add {peer.uid} to `users`"
+    return f"under {where} add `users: [{peer.uid}]`"
 
 
 def line_to_allow(client: Client, permission: Permission, name: SecretName | None) -> str:
@@ -72,7 +90,8 @@ def warnings(policy: Policy) -> tuple[str, ...]:
 
 
 def _client_warnings(policy: Policy, client: Client) -> Iterator[str]:
-    if not client.bound and client.token is not TokenRule.ACCEPTED and not client.credentials:
+    is_for_systemd = client.credentials or client.units
+    if not client.bound and client.token is not TokenRule.ACCEPTED and not is_for_systemd:
         who = f"only uid {policy.own_uid}, the daemon's own," if client.uids else "nobody"
         yield f" binds no user: {who} can be it; add `users: [NAME]`"
     if client.bound and ROOT in client.uids:
@@ -81,8 +100,7 @@ def _client_warnings(policy: Policy, client: Client) -> Iterator[str]:
         yield f".users: uid {uid} is one that DynamicUser= hands out anew; create a lasting user"
     for grant in client.grants:
         yield from _grant_warnings(client, grant)
-    if client.credentials and not client.units:
-        yield ".credentials: systemd asks for a unit's; add `units: [NAME.service]`"
+    yield from unit_warnings(client)
     for credential in client.credentials:
         if not decide(client, Permission.READ, credential.name).allowed:
             yield (

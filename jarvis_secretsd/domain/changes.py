@@ -153,6 +153,22 @@ class Rewritten(Change, frozen=True, tag="rewritten", omit_defaults=True):
     dead_since: datetime | None = None
 
 
+class VaultLocked(Change, frozen=True, tag="locked"):
+    """Nothing is released any more."""
+
+    at: datetime
+
+
+class VaultUnlocked(Change, frozen=True, tag="unlocked"):
+    """What may be released is released again."""
+
+
+class BackedUp(Change, frozen=True, tag="backed_up"):
+    """A backup was taken, and proven."""
+
+    at: datetime
+
+
 SecretChange = (
     VersionPut
     | VersionPending
@@ -165,7 +181,10 @@ SecretChange = (
 )
 """What happens to one secret, by its name."""
 
-AnyChange = SecretChange | TokenAdded | TokenEnded | RewriteBegun | Rewritten
+VaultChange = RewriteBegun | Rewritten | VaultLocked | VaultUnlocked | BackedUp
+"""What happens to the vault as a whole."""
+
+AnyChange = SecretChange | TokenAdded | TokenEnded | VaultChange
 
 
 class Record(Struct, frozen=True):

@@ -32,8 +32,8 @@ def elapsed(
         if secret is None or secret.candidate or not setting.rules.is_due(secret, call.settled):
             continue
         if setting.rules.clock_may_rotate(secret):
-            if name in operation.deferred:
-                continue
+            if name in operation.deferred or setting.vault.lock is not None:
+                continue  # while nobody can fetch a new value, none is forced on them
             answer = rotate(call, client, name)
             acts += answer.acts
             if isinstance(answer.reply, Failure):

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from msgspec import Struct
-
-from jarvis_secretsd.domain.peer import Peer
+from jarvis_secretsd.domain.canary import Touch
+from jarvis_secretsd.domain.denial import Denial
 from jarvis_secretsd.domain.policy import Policy
-from jarvis_secretsd.messages import AuditHeadStatus, HealthStatus
-
-
-class Denial(Struct, frozen=True):
-    """A denial as the operator wants to see it. `remedy` is the line of policy to add."""
-
-    peer: Peer
-    client: str | None
-    op: str
-    name: str | None
-    rule: str
-    remedy: str
+from jarvis_secretsd.messages import AuditHeadStatus, AuditLog, AuditPage, HealthStatus
 
 
 class Host(Protocol):
@@ -31,6 +19,9 @@ class Host(Protocol):
     def audit_head(self) -> AuditHeadStatus:
         """The end of the audit chain as it is on the disk."""
 
+    def audit_page(self, asked: AuditLog) -> AuditPage:
+        """A page of the audit log as it is on the disk. Raises InvalidRequest, Unavailable."""
+
     def read_policy(self) -> Policy:
         """The policy as its file has it now. Raises ConfigurationError, UnsafeFile."""
 
@@ -39,3 +30,6 @@ class Host(Protocol):
 
     def report(self, denial: Denial) -> None:
         """Tell the operator who was denied, and what would allow it."""
+
+    def alarm(self, touch: Touch) -> None:
+        """Tell the operator who asked for a canary."""

@@ -87,8 +87,10 @@ class JwtIssuer:
         """A token with these claims and our own, by the current version of this key.
 
         It ends before its key could, were that rotated now. Raises NotFound, InvalidRequest,
-        TooLarge, and Conflict for what isn't a key to sign with.
+        TooLarge, Conflict for what isn't a key to sign with, and Unavailable while the vault is
+        locked.
         """
+        setting.vault.insist_on_release()
         check_wished(operation.claims)
         secret = live(setting.vault, name)
         kid, seed = secret.current.kid, _seed_to_sign(secret)

@@ -76,7 +76,11 @@ class Setting(Struct, frozen=True):
 
 
 def get(operation: Get, setting: Setting) -> Done:
-    """The current version, or the one with the kid that is asked for. Raises NotFound."""
+    """The current version, or the one with the kid that is asked for.
+
+    Raises NotFound, and Unavailable while the vault is locked.
+    """
+    setting.vault.insist_on_release()
     secret = live(setting.vault, operation.name)
     version = secret.current if operation.kid is None else served(secret, operation.kid, setting)
     found = Found(

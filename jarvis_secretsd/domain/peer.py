@@ -8,10 +8,11 @@ from msgspec import Struct
 
 
 class Transport(StrEnum):
-    """How a request came in. `internal` is the daemon's own clock."""
+    """How a request came in. `credentials` is systemd, for a unit; `internal` our own clock."""
 
     UNIX = "unix"
     TCP = "tcp"
+    CREDENTIALS = "credentials"
     INTERNAL = "internal"
 
 
@@ -19,7 +20,8 @@ class Peer(Struct, frozen=True):
     """What the kernel says of a peer, taken once when it connected (unix(7), SO_PEERCRED).
 
     `uid` None is unattested: the kernel couldn't say, and then it is no user at all. `groups` are
-    the supplementary ones. `unit` is the systemd service it runs in, where that could be told.
+    the supplementary ones. `unit` is the systemd service it runs in, where that was asked and could
+    be told.
     """
 
     transport: Transport

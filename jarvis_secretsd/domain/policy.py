@@ -96,6 +96,13 @@ class TokenRule(StrEnum):
     REQUIRED = "required"
 
 
+class OnRotation(StrEnum):
+    """What a client's units need when a secret that it may read has another version."""
+
+    RESTART = "restart"
+    RELOAD = "reload"
+
+
 class Credential(Struct, frozen=True):
     """A file of a unit's `LoadCredential=` and the secret that it holds (systemd.exec(5))."""
 
@@ -125,9 +132,15 @@ class Client(Struct, frozen=True, cache_hash=True):
     token: TokenRule = TokenRule.REFUSED
     grants: tuple[Grant, ...] = ()
     credentials: tuple[Credential, ...] = ()
+    on_rotation: OnRotation | None = None
 
     def binds(self, peer: Peer) -> bool:
-        """May this peer be this client, as far as the kernel can tell? Tokens aren't considered."""
+        """May this peer be this client, as far as the kernel can tell? Tokens aren't considered.
+
+        systemd, which loads a unit's credentials, may be whatever the unit is listed for.
+        """
+        if peer.transport is Transport.CREDENTIALS:
+            return peer.uid == ROOT and peer.unit in self.units
         if self.units and (peer.transport is not Transport.UNIX or peer.unit not in self.units):
             return False
         return _is_among(peer, self.uids, self.gids)
@@ -154,10 +167,11 @@ class Policy:
     """Every client of a policy, never changed once made; a reload makes another.
 
     `decide(client, permission, name)` is the function of that name below, and remembers what it
-    decided. `digest` tells one policy from another. `own_uid` is the daemon's.
+    decided. `digest` tells one policy from another. `own_uid` is the daemon's. `units` are all that
+    any client lists; where there are none, no peer's unit needs to be known.
     """
 
-    __slots__ = ("_gids", "_uids", "clients", "decide", "digest", "own_uid")
+    __slots__ = ("_gids", "_uids", "clients", "decide", "digest", "own_uid", "units")
 
     def __init__(self, clients: Mapping[ClientId, Client], digest: str, own_uid: int) -> None:
         self.clients = clients
@@ -168,13 +182,19 @@ class Policy:
         )(decide)
         self._uids = frozenset[int]().union(*(client.uids for client in clients.values()))
         self._gids = frozenset[int]().union(*(client.gids for client in clients.values()))
+        self.units = frozenset[str]().union(*(client.units for client in clients.values()))
 
     def candidates(self, peer: Peer) -> tuple[Client, ...]:
         """The clients that this peer may be, those that need a token besides included."""
         return tuple(client for client in self.clients.values() if client.binds(peer))
 
     def knows(self, peer: Peer) -> bool:
-        """Does any client bind this peer's user or group? Units and tokens aren't considered."""
+        """Does any client bind this peer's user or group? Units and tokens aren't considered.
+
+        systemd is known where any client lists units: which one asks in vain is worth an entry.
+        """
+        if peer.transport is Transport.CREDENTIALS:
+            return peer.uid == ROOT and bool(self.units)
         return _is_among(peer, self._uids, self._gids)
 
 

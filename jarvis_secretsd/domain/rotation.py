@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -78,6 +78,12 @@ class RotationRules(Struct, frozen=True):
         """The current version's time has come."""
         return secret.is_live and self.expires_at(secret.care, secret.current) <= now
 
+    def is_overdue(self, secret: Secret, now: datetime) -> bool:
+        """It has been due for longer than an old version of it is kept."""
+        if not secret.is_live:
+            return False
+        return self.deletion_ends(secret.care, self.expires_at(secret.care, secret.current)) <= now
+
     def has_hook(self, name: SecretName) -> bool:
         """A hook changes the far end before a new version is current."""
         return any(pattern.matches(name) for pattern in self.hooked)
@@ -122,26 +128,18 @@ def state_of(secret: Secret, version: Version, now: datetime) -> State:
 
 def is_over(secret: Secret, version: Version, now: datetime) -> bool:
     """The version's grace has ended."""
-    until = grace_end(secret, version)
-    return until is not None and until <= now
+    return grace_end(secret, (version,)) <= now
 
 
-def grace_end(secret: Secret, version: Version) -> datetime | None:
-    """When time ends this version; None: it doesn't."""
-    if version.state is not State.GRACE or secret.care.kind is Kind.ENCRYPTION_KEY:
-        return None
-    return version.until
+def grace_end(secret: Secret, versions: Iterable[Version]) -> datetime:
+    """When time ends the first of these versions of it; `NEVER`: it ends none.
 
-
-def first_grace_end(secret: Secret) -> datetime:
-    """When time ends the first of its versions; `NEVER`: it ends none.
-
-    As `grace_end` has it, but without a call for each: a name may have thousands in grace.
+    It takes them all at once, since a name may have thousands in grace.
     """
     if secret.care.kind is Kind.ENCRYPTION_KEY:
         return NEVER
     grace = State.GRACE
-    ends = [each.until for each in secret.versions if each.until and each.state is grace]
+    ends = [each.until for each in versions if each.until and each.state is grace]
     return min(ends, default=NEVER)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
-from jarvis_secretsd.domain.rotation import RotationRules, first_grace_end
+from jarvis_secretsd.domain.rotation import RotationRules, grace_end
 from jarvis_secretsd.domain.secret import Secret
 from jarvis_secretsd.values import NEVER, Kid, SecretName, State
 
@@ -27,6 +27,11 @@ class Schedule:
         self._heap: list[tuple[datetime, SecretName]] = []
         self._next: dict[SecretName, datetime] = {}
         self._deferred: dict[SecretName, datetime] = {}
+
+    @property
+    def late(self) -> Set[SecretName]:
+        """Those that are due, and those whose rotation by the clock has failed before."""
+        return self.due.keys() | self._deferred.keys()
 
     @property
     def next_at(self) -> datetime | None:
@@ -94,7 +99,7 @@ class Schedule:
         if secret.deleted_until is not None:
             yield secret.deleted_until
         elif secret.versions:
-            yield first_grace_end(secret)
+            yield grace_end(secret, secret.versions)
             candidate = secret.candidate
             if candidate is None:
                 yield from self._rotation(secret)

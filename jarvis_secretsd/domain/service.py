@@ -7,24 +7,28 @@ plan: the reply, and the acts that must be durable before the reply may leave.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from jarvis_secretsd.domain import operations, renewal, tokens, watching
-from jarvis_secretsd.domain.advice import line_to_allow, line_to_be
+from jarvis_secretsd.domain import auditpaging, credentials, operations, renewal, tokens, watching
 from jarvis_secretsd.domain.audit import Outcome
+from jarvis_secretsd.domain.canary import marked, touch_of
+from jarvis_secretsd.domain.denial import denial_of, denied
 from jarvis_secretsd.domain.elapsing import elapsed
 from jarvis_secretsd.domain.generation import Fresh
-from jarvis_secretsd.domain.host import Denial, Host
-from jarvis_secretsd.domain.identity import Peer, Transport, identify
+from jarvis_secretsd.domain.host import Host
+from jarvis_secretsd.domain.identity import Peer, identify
+from jarvis_secretsd.domain.insiders import DAEMON, insider
 from jarvis_secretsd.domain.jwt import JwtIssuer
 from jarvis_secretsd.domain.operations import Done, Setting
-from jarvis_secretsd.domain.policy import Client, Decision, Grant, Pattern, Policy
+from jarvis_secretsd.domain.policy import Client, Decision, Pattern, Policy
+from jarvis_secretsd.domain.recent import Recent
 from jarvis_secretsd.domain.refusals import Refusal, Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
+from jarvis_secretsd.domain.safekeeping import keep_safe
 from jarvis_secretsd.domain.standing import standing_of, verdict_on
 from jarvis_secretsd.domain.usage import Reads
 from jarvis_secretsd.domain.vault import Vault
@@ -46,14 +50,19 @@ from jarvis_secretsd.errors import (
 )
 from jarvis_secretsd.messages import (
     AuditHead,
+    AuditLog,
+    Backup,
     Can,
     Delete,
+    Denials,
     Elapse,
     Get,
     Health,
     Identity,
     Jwks,
     List,
+    LoadCredential,
+    Lock,
     Metrics,
     MetricsText,
     Put,
@@ -69,27 +78,20 @@ from jarvis_secretsd.messages import (
     TokenCreate,
     TokenList,
     TokenRevoke,
+    Unlock,
     VerifyJwt,
     Versions,
     Watch,
     WhoAmI,
 )
-from jarvis_secretsd.values import ClientId, Permission, SecretName
+from jarvis_secretsd.values import Permission, SecretName
 
 MAX_ROTATED_AT_ONCE = 100
 """Names in one `rotate`: each is a record, and a turn is made durable as a whole."""
 
 
-INTERNAL = Peer(Transport.INTERNAL, uid=None)
-"""The daemon's own clock and signals, which ask through the same door as everyone."""
-
-
-DAEMON = Client(
-    ClientId("daemon"),
-    grants=(Grant("internal", frozenset(Permission), (Pattern.of("*"),)),),
-)
-
-READ, ROTATE, ADMIN = Permission.READ, Permission.ROTATE, Permission.ADMIN
+READ, ROTATE = Permission.READ, Permission.ROTATE
+AUDIT, ADMIN = Permission.AUDIT, Permission.ADMIN
 
 
 class Service:
@@ -102,17 +104,21 @@ class Service:
         host: Host,
         refusals: Refusals,
         reads: Reads,
+        recent: Recent,
         jwt: JwtIssuer,
         *,
         claim_required: bool,
+        canaries: Sequence[Pattern] = (),
     ) -> None:
         self.policy = policy
         self.rules = rules
         self.refusals = refusals
         self.reads = reads
+        self._recent = recent
         self._jwt = jwt
         self._host = host
         self._claim_required = claim_required
+        self._canaries = canaries
 
     def handle(
         self,
@@ -128,25 +134,17 @@ class Service:
         `settled` decides what is over, where the clock has just jumped; else `now` does.
         """
         call = Call(request, peer, vault, now, fresh, settled or now)
-        client: Client | None = None
-        try:
-            match request.operation:
-                case Health():
-                    return Answer(self._host.health(vault.live_count))
-                case Metrics():
-                    return Answer(MetricsText(self._host.metrics()))
-                case Jwks():
-                    return Answer(self._jwt.published(vault, call.settled))
-                case WhoAmI():
-                    return Answer(self._whoami(call))
-            client = DAEMON if peer is INTERNAL else self.who(request, peer, vault, call.settled)
-            return self._act(call, client)
-        except SecretsError as error:
-            return self._refuse(call, client, error)
+        answer = self._answer(call)
+        touch = touch_of(self._canaries, call, answer) if self._canaries else None
+        if touch is None:
+            return answer
+        self._host.alarm(touch)
+        return marked(answer)
 
     def malformed(self, peer: Peer, now: datetime) -> None:
         """Count a request that was refused on the wire: it is summed up with others."""
         self.refusals.count(peer.uid, Refusal.MALFORMED, now)
+        self._recent.malformed(peer, now)
 
     def summaries(self, now: datetime) -> tuple[Act, ...]:
         """The summaries of refused requests that are due."""
@@ -164,6 +162,27 @@ class Service:
             now=now,
             claim_required=self._claim_required,
         )
+
+    def _answer(self, call: Call) -> Answer:  # noqa: PLR0911 - a table
+        client: Client | None = None
+        request, peer, vault = call.request, call.peer, call.vault
+        try:
+            match request.operation:
+                case Health():
+                    return Answer(self._host.health(vault.live_count))
+                case Metrics():
+                    return Answer(MetricsText(self._host.metrics()))
+                case Jwks():
+                    return Answer(self._jwt.published(vault, call.settled))
+                case WhoAmI():
+                    return Answer(self._whoami(call))
+                case LoadCredential():
+                    asked = credentials.request_of(self.policy, peer, request.operation)
+                    return self.handle(asked, peer, vault, call.now, call.fresh, call.settled)
+            client = insider(self.policy, call) or self.who(request, peer, vault, call.settled)
+            return self._act(call, client)
+        except SecretsError as error:
+            return self._refuse(call, client, error)
 
     def _act(self, call: Call, client: Client) -> Answer:  # noqa: PLR0911, PLR0912 - a table
         operation = call.request.operation
@@ -220,10 +239,17 @@ class Service:
             case TokenRevoke():
                 return do(ADMIN, None, lambda: tokens.revoke(operation, setting))
             case AuditHead():
-                return do(Permission.AUDIT, None, lambda: Done(self._host.audit_head()))
+                return do(AUDIT, None, lambda: Done(self._host.audit_head()))
+            case AuditLog():
+                page = do(AUDIT, None, lambda: Done(self._host.audit_page(operation)))
+                return auditpaging.unless_empty(page)
+            case Denials():
+                return do(AUDIT, None, lambda: Done(self._recent.listing()))
             case Reload():
                 return do(ADMIN, None, self._reload)
-            case Health() | Metrics() | Jwks() | WhoAmI():
+            case Lock() | Unlock() | Backup():
+                return do(ADMIN, None, lambda: keep_safe(operation, setting, self._host))
+            case Health() | Metrics() | Jwks() | WhoAmI() | LoadCredential():
                 raise AssertionError("answered before anybody was asked who they are")
             case _:
                 assert_never(operation)
@@ -231,8 +257,7 @@ class Service:
     def _allow(self, client: Client, permission: Permission, name: SecretName | None) -> Decision:
         decision = self.policy.decide(client, permission, name)
         if not decision.allowed:
-            remedy = line_to_allow(client, permission, name)
-            raise Denied(rule=decision.rule, remedy=remedy)
+            raise denied(decision, client, permission, name)
         return decision
 
     def _may(self, client: Client, permission: Permission) -> Callable[[SecretName], bool]:
@@ -252,8 +277,7 @@ class Service:
     def _watch(self, call: Call, client: Client, operation: Watch) -> Answer:
         decision, name = watching.decide(self.policy, client, operation)
         if not decision.allowed:
-            remedy = line_to_allow(client, READ, name)
-            return self._refuse(call, client, Denied(rule=decision.rule, remedy=remedy), name)
+            return self._refuse(call, client, denied(decision, client, READ, name), name)
         answer = witnessed(call, client, decision, name, lambda: watching.begun(operation))
         begun = Watching(call.request, call.peer, client, operation)
         return replace(answer, watching=begun)
@@ -327,7 +351,9 @@ class Service:
         except StartRefused as error:
             raise InvalidRequest(f"the policy in force stays: {error.message}") from None
         self.policy = policy
-        return Done(Reloaded(policy.digest, len(policy.clients)), note=f"policy {policy.digest}")
+        return Done(
+            Reloaded(policy.digest, len(policy.clients)), note=f"policy {policy.digest[:16]}"
+        )
 
     def _whoami(self, call: Call) -> Identity:
         try:
@@ -344,14 +370,8 @@ class Service:
         name: SecretName | None = None,
     ) -> Answer:
         peer, failure = call.peer, failure_of(error)
-        rule = error.rule if isinstance(error, Denied) else error.code
-        asked = call.request.operation
-        name = name or getattr(asked, "name", None) or getattr(asked, "key", None)
-        claim = client.id if client is not None else call.request.client
-        remedy = error.remedy if isinstance(error, Denied) else ""
-        if claim is not None and client is None:
-            remedy = line_to_be(self.policy, claim, peer)
-        denial = Denial(peer, claim, asked.op, name, rule, remedy)
+        denial = denial_of(self.policy, call, client, error, name)
+        self._recent.note(denial, call.now)
         if client is None and not self.policy.knows(peer):
             if self.refusals.count(peer.uid, Refusal.STRANGER, call.now):
                 self._host.report(denial)
@@ -359,6 +379,5 @@ class Service:
         if not self.refusals.admit(peer.uid, call.now):
             return Answer(failure_of(RateLimited("too many refused requests; wait a minute")))
         self._host.report(denial)
-        return Answer(
-            failure, (Act(event_of(call, claim, name, outcome=Outcome.DENIED, rule=rule)),)
-        )
+        event = event_of(call, denial.client, denial.name, outcome=Outcome.DENIED, rule=denial.rule)
+        return Answer(failure, (Act(event),))

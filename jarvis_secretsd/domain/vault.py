@@ -15,14 +15,18 @@ from msgspec import Struct
 
 from jarvis_secretsd.domain.changes import (
     AnyChange,
+    BackedUp,
     RewriteBegun,
     Rewritten,
     SecretChange,
     TokenAdded,
     TokenEnded,
+    VaultLocked,
+    VaultUnlocked,
 )
 from jarvis_secretsd.domain.identity import Token
 from jarvis_secretsd.domain.secret import Secret, essence_of, fold, has_lost
+from jarvis_secretsd.errors import Reason, Unavailable
 from jarvis_secretsd.values import Kind, SecretName
 
 
@@ -35,6 +39,8 @@ class Vault:
     """The secrets and tokens that the records so far add up to.
 
     `dead_since` is when the first value ended that the file still holds, None if it holds none.
+    `lock` is what locked it, while it is locked, and `backup` its last backup, each with the number
+    of its record.
     """
 
     def __init__(self, below: Vault | None = None) -> None:
@@ -46,6 +52,8 @@ class Vault:
         self.seq: int = below.seq if below else 0
         self.live_count: int = below.live_count if below else 0
         self.dead_since: datetime | None = below.dead_since if below else None
+        self.lock: tuple[int, VaultLocked] | None = below.lock if below else None
+        self.backup: tuple[int, BackedUp] | None = below.backup if below else None
 
     def secret(self, name: SecretName) -> Secret | None:
         """The secret of this name, deleted and spent ones included."""
@@ -82,6 +90,13 @@ class Vault:
         """Every token, oldest first."""
         return [held.token for held in self._held_tokens()]
 
+    def insist_on_release(self) -> None:
+        """Raises Unavailable while nothing may be released."""
+        if self.lock is not None:
+            raise Unavailable(
+                Reason.LOCKED, "the vault is locked; an admin unlocks it: `jarvis-secrets unlock`"
+            )
+
     def overlay(self) -> Vault:
         """A vault on top of this one that starts equal to it."""
         return Vault(self)
@@ -96,6 +111,7 @@ class Vault:
         self._signing |= overlay._signing
         self.seq, self.live_count = overlay.seq, overlay.live_count
         self.dead_since = overlay.dead_since
+        self.lock, self.backup = overlay.lock, overlay.backup
 
     def apply(self, seq: int, change: AnyChange) -> None:
         """Take in one change, as the record of this sequence number says it."""
@@ -104,6 +120,12 @@ class Vault:
                 self._tokens[token.digest] = _HeldToken(seq, token)
             case TokenEnded(digest):
                 self._tokens[digest] = None
+            case VaultLocked():
+                self.lock = (seq, change)
+            case VaultUnlocked():
+                self.lock = None
+            case BackedUp():
+                self.backup = (seq, change)
             case RewriteBegun():
                 pass
             case Rewritten(_, dead_since):
@@ -125,11 +147,12 @@ class Vault:
         """
         changes: list[tuple[int, AnyChange]]
         changes = [part for name in self.names() for part in essence_of(self._known(name))]
-        changes += self.kept_tokens(now)
+        changes += self.kept_beside_secrets(now)
         return sorted(changes, key=lambda part: part[0])
 
-    def kept_tokens(self, now: datetime) -> Iterator[tuple[int, TokenAdded]]:
-        """The changes that give back the tokens that haven't ended by `now`."""
+    def kept_beside_secrets(self, now: datetime) -> Iterator[tuple[int, AnyChange]]:
+        """The changes that give back the tokens that haven't ended by `now`, lock and backup."""
+        yield from filter(None, (self.lock, self.backup))
         for held in self._held_tokens():
             if now < held.token.expires_at:
                 yield held.seq, TokenAdded(held.token)

@@ -8,9 +8,10 @@ the claim is `subject` here and in a frame, where `client` is always the claim; 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from jarvis_secretsd.values import (
     BearerToken,
@@ -23,6 +24,9 @@ from jarvis_secretsd.values import (
 
 RequestId = int | str
 """What a frame's sender calls its request: a 64-bit integer, or text of at most 64 bytes."""
+
+Moment = Annotated[datetime, Meta(tz=True)]
+"""A time with its zone: one without couldn't be compared."""
 
 MAX_PAGE = 1000
 """Names in one page of `list`: a page of the longest names stays below a frame."""
@@ -207,8 +211,41 @@ class AuditHead(Operation, frozen=True, tag="audit_head"):
     """The end of the audit chain, for a witness to keep."""
 
 
+class AuditLog(Operation, frozen=True, tag="audit_log"):
+    """A page of the audit log: the last entries, those `before` a number, or those `after` one.
+
+    At most `limit` of them (None: `MAX_PAGE`), not older than `since`, about names that match
+    `pattern`, and by the client `subject`, where these are given.
+    """
+
+    before: int | None = None
+    after: int | None = None
+    limit: int | None = None
+    pattern: str | None = None
+    subject: ClientId | None = None
+    since: Moment | None = None
+
+
+class Denials(Operation, frozen=True, tag="denials"):
+    """The latest refusals, each with the line of policy that would allow it."""
+
+
 class Reload(Operation, frozen=True, tag="reload"):
     """Read the policy anew."""
+
+
+class Lock(Operation, frozen=True, tag="lock"):
+    """Release no secret, sign no token and tell of no change until `unlock`, restarts included."""
+
+
+class Unlock(Operation, frozen=True, tag="unlock"):
+    """Release again what the policy allows."""
+
+
+class Backup(Operation, frozen=True, tag="backup"):
+    """Where vault and log end, for who backs them up; then, that it was `taken` (its SHA-256)."""
+
+    taken: str | None = None
 
 
 class Metrics(Operation, frozen=True, tag="metrics"):
@@ -225,6 +262,16 @@ class Settle(Operation, frozen=True, tag="settle"):
     kid: Kid
     outcome: Literal["confirm", "drop", "doubt"]
     note: str = ""
+
+
+class LoadCredential(Operation, frozen=True, tag="load_credential"):
+    """The credential `file` of a unit, as systemd asks for it by the address that it connects from.
+
+    It comes to a `get`, and that is what the audit log has.
+    """
+
+    unit: str
+    file: str
 
 
 class Elapse(Operation, frozen=True, tag="elapse"):
@@ -249,6 +296,7 @@ AnyOperation = (
     | Revoke
     | Settle
     | Elapse
+    | LoadCredential
     | Delete
     | Restore
     | Watch
@@ -262,7 +310,12 @@ AnyOperation = (
     | TokenList
     | TokenRevoke
     | AuditHead
+    | AuditLog
+    | Denials
     | Reload
+    | Lock
+    | Unlock
+    | Backup
     | Metrics
 )
 """Every operation; a `match` over it that forgets one doesn't type-check."""

@@ -245,11 +245,85 @@ class AuditHeadStatus(Result, frozen=True):
     signature: str
 
 
+class AuditEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An entry of the audit log, as `jarvis_secretsd.domain.audit` writes it, without its hashes.
+
+    `found` is what had happened to the log's file where a segment of it begins.
+    """
+
+    seq: int
+    time: datetime
+    op: str
+    outcome: str = "recorded"
+    uid: int | None = None
+    gid: int | None = None
+    pid: int | None = None
+    transport: str | None = None
+    unit: str | None = None
+    client: str | None = None
+    name: str | None = None
+    kid: str | None = None
+    rule: str | None = None
+    vault_seq: int | None = None
+    count: int | None = None
+    note: str | None = None
+    found: str | None = None
+    recovered: bool = False
+
+
+class AuditPage(Result, frozen=True):
+    """Entries of the audit log, the oldest first.
+
+    The next page towards the end is `after`, towards the beginning `before`, which isn't there
+    where nothing came before. A page may be empty and yet not the last. `unreadable` lines are
+    no entries, and `unread` are files of the log that the daemon can't show.
+    """
+
+    entries: tuple[AuditEntry, ...]
+    after: int
+    before: int | None = None
+    unreadable: int = 0
+    unread: tuple[str, ...] = ()
+
+
+class RefusalListed(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A refusal that came `count` times, and the line of policy that would allow it (`remedy`).
+
+    `op` is empty where the request couldn't be read.
+    """
+
+    first: datetime
+    last: datetime
+    count: int
+    uid: int | None
+    transport: str
+    unit: str | None = None
+    client: str | None = None
+    op: str = ""
+    name: str | None = None
+    rule: str
+    remedy: str = ""
+
+
+class DenialListing(Result, frozen=True):
+    """The refusals since the daemon started, the latest last; the oldest are forgotten."""
+
+    denials: tuple[RefusalListed, ...]
+    since: datetime
+
+
 class Reloaded(Result, frozen=True):
     """The policy that is in force after a reload, by its digest."""
 
     policy: str
     clients: int
+
+
+class LockStatus(Result, frozen=True):
+    """Whether the vault is locked, and since when."""
+
+    locked: bool
+    since: datetime | None = None
 
 
 class MetricsText(Result, frozen=True):

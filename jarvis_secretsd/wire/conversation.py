@@ -1,5 +1,7 @@
 """One connection's bytes <-> requests and replies. The first byte decides which dialect it is.
 
+Where none comes, the address of the peer may say what it asks (`wire/credential.py`).
+
 Feed what arrives, take requests, reply to each in order, send what `output` gives.
 """
 
@@ -9,6 +11,7 @@ from collections import deque
 from typing import Protocol
 
 from jarvis_secretsd.messages import Failure, Reply, Request, Told
+from jarvis_secretsd.wire.credential import CredentialDialect, asks_for_credential
 from jarvis_secretsd.wire.framed import FramedRequests, UnknownDialect
 from jarvis_secretsd.wire.guard import WireRules
 from jarvis_secretsd.wire.http import HttpRequests
@@ -61,11 +64,22 @@ class Conversation:
         self._awaits_stream = False
         self._is_fed_out = False
         self._is_over = False
+        self._is_concluding = False
 
     @property
     def backlog(self) -> bool:
         """Is a complete request waiting to be taken?"""
         return self._ahead is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Is it known what the peer speaks?"""
+        return self._dialect is not None
+
+    @property
+    def is_credential(self) -> bool:
+        """Is it systemd's question for a credential, or what claims to be one?"""
+        return isinstance(self._dialect, CredentialDialect)
 
     @property
     def mid_request(self) -> bool:
@@ -98,12 +112,19 @@ class Conversation:
             return
         if self._dialect is None:
             self._dialect = _dialect_of(data[0], self._rules)
+            if self._is_concluding:
+                self.conclude()
         self._dialect.feed(data)
         self._look_ahead()
 
-    def feed_eof(self) -> None:
-        """The peer says no more. What it said completely is still answered."""
+    def feed_eof(self, address: bytes = b"") -> None:
+        """The peer says no more. What it said completely is still answered.
+
+        `address` is what it connected from; without a byte before, that may be its question.
+        """
         self.end_stream()
+        if self._dialect is None and (self._rules.only_credentials or asks_for_credential(address)):
+            self._dialect = CredentialDialect(address)
         self._is_fed_out = True
         self._look_ahead()
 
@@ -132,6 +153,12 @@ class Conversation:
         """The next message of the watch."""
         if self._stream is not None:
             self._output.append(self._stream.say(told))
+
+    def conclude(self) -> None:
+        """The next answer behind which nothing is asked is the last, and says so where it can."""
+        self._is_concluding = True
+        if isinstance(self._dialect, HttpRequests):
+            self._dialect.conclude()
 
     def end_stream(self) -> None:
         """End the watch, if there is one; nothing is said after it."""
@@ -184,6 +211,8 @@ class Conversation:
 
 
 def _dialect_of(first: int, rules: WireRules) -> Dialect:
+    if rules.only_credentials:
+        return UnknownDialect()
     if first == 0:
         return FramedRequests()
     if ord("A") <= first <= ord("Z"):

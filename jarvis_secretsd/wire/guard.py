@@ -32,11 +32,15 @@ _ABSOLUTE = re.compile(r"(?i:http)://([^/]*)(/.*)?")
 
 
 class WireRules(Struct, frozen=True):
-    """What a listener demands. Over TCP the Host is a loopback name or allowed, with `port`."""
+    """What a listener demands. Over TCP the Host is a loopback name or allowed, with `port`.
+
+    `only_credentials`: nobody but systemd is answered, who asks without a byte.
+    """
 
     is_tcp: bool
     port: int | None = None
     allowed_hosts: frozenset[str] = frozenset()
+    only_credentials: bool = False
 
 
 class Refused(Exception):

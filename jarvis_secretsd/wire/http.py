@@ -65,6 +65,7 @@ class HttpRequests:
         self._parser = HttpRequestParser(self._events)
         self._buffer = bytearray()
         self._fed = 0
+        self._is_concluding = False
         self._begin()
 
     @property
@@ -75,6 +76,10 @@ class HttpRequests:
     def feed(self, data: bytes) -> None:
         """Take in what arrived, cut anywhere."""
         self._buffer += data
+
+    def conclude(self) -> None:
+        """The next request with none behind it is answered with `Connection: close`."""
+        self._is_concluding = True
 
     def next(self) -> HttpExchange | bytes | None:
         """The next request, an invitation to send its body, or None until more is fed."""
@@ -172,7 +177,8 @@ class HttpRequests:
         head, route = opened.head, opened.route
         asked = route if isinstance(route, Failure) else _ask(head, route, self._events.body)
         is_head, is_watch = head.method == "HEAD", _is_watch(asked)
-        stays = head.keeps_alive and not (is_head and is_watch)
+        is_last = self._is_concluding and not self._buffer
+        stays = head.keeps_alive and not (is_head and is_watch) and not is_last
         connection = "close" if not stays else "keep-alive" if head.version == "1.0" else None
         stream = EventStream(head.version != "1.0") if is_watch and not is_head else None
         self._begin()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
+import msgspec
 from msgspec import Struct, field
 
 from jarvis_secretsd import messages as m
-from jarvis_secretsd.values import Kid, SecretName
+from jarvis_secretsd.values import ClientId, Kid, SecretName
 
 Reader = Callable[[str], object]
 """Makes a field of the text that stands in a target. Raises ValueError."""
@@ -21,8 +23,12 @@ def _whole_number(text: str) -> int:
 
 def _sequence_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise ValueError("expected the id of an event of ours")
+        raise ValueError("expected a sequence number of ours")
     return int(text)
+
+
+def _moment(text: str) -> datetime:
+    return msgspec.convert(text, m.Moment)
 
 
 def _names(text: str) -> tuple[SecretName, ...]:
@@ -74,6 +80,24 @@ TABLE = (
     Row(m.TokenList, m.TokenListing, "POST", "/tokens/list"),
     Row(m.TokenRevoke, m.TokenRevoked, "POST", "/tokens/revoke"),
     Row(m.AuditHead, m.AuditHeadStatus, "GET", "/audit/head"),
+    Row(
+        m.AuditLog,
+        m.AuditPage,
+        "GET",
+        "/audit/log",
+        query={
+            "before": _sequence_number,
+            "after": _sequence_number,
+            "limit": _whole_number,
+            "pattern": str,
+            "subject": ClientId,
+            "since": _moment,
+        },
+    ),
+    Row(m.Denials, m.DenialListing, "GET", "/audit/denials"),
     Row(m.Reload, m.Reloaded, "POST", "/reload"),
+    Row(m.Lock, m.LockStatus, "POST", "/lock"),
+    Row(m.Unlock, m.LockStatus, "POST", "/unlock"),
+    Row(m.Backup, m.AuditHeadStatus, "POST", "/backup"),
     Row(m.Metrics, m.MetricsText, "GET", "/metrics", framed=False),
 )

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from jarvis_secretsd.cli.user import run_command
+from tests.cli.household import Household, furnished
+from tests.cli.outcome import Outcome
 from tests.client.conftest import _bare_environment, fake, socket_path
 
 __all__ = ["Outcome", "Tool", "_bare_environment", "fake", "socket_path", "tool"]
 
 
-class Outcome(NamedTuple):
-    """How a command ended, and what it wrote."""
-
-    status: int
-    out: bytes
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        """The lines of stdout."""
-        return self.out.decode().splitlines()
-
-
 Tool = Callable[..., Outcome]
+
+
+@pytest.fixture
+def house(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Household]:
+    """A sound household with a vault, which has slots for a key file and a recovery code."""
+    with furnished(capfd, monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from jarvis_secretsd.daemon.startup import State, found_state, open_state
 from jarvis_secretsd.domain.audit import Event, Outcome
 from jarvis_secretsd.domain.changes import Care, Record, VersionPut, encode_record
 from jarvis_secretsd.values import Kid, Kind, SecretName, SecretValue
-from tests.cli.conftest import Outcome as Ended
+from tests.cli.outcome import Outcome as Ended
 
 NOW = datetime(2026, 11, 25, 9, 41, 7, tzinfo=UTC)
 PROGRAM = (sys.executable, "-c", "from jarvis_secretsd.cli.daemon import main; main()")

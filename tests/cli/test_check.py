@@ -6,28 +6,22 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from jarvis_secretsd.cli.operator import DaemonExit
 from jarvis_secretsd.daemon.keys import AuditSigner, new_master_key, public_to_pem
 from jarvis_secretsd.daemon.lock import VaultLock
-from tests.cli.household import Household, furnished, listing
+from jarvis_secretsd.daemon.startup import open_state
+from jarvis_secretsd.values import MAX_VALUE_BYTES
+from tests.cli.household import NOW, Household, listing, put
 
 OTHER_UID = 61_003
 DAEMON_UID = 61_001
 
 Break = Callable[[Household], object]
-
-
-@pytest.fixture
-def house(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Household]:
-    """A sound household with a vault."""
-    with furnished(capfd, monkeypatch) as found:
-        yield found
 
 
 def errors(house: Household) -> list[str]:
@@ -269,6 +263,18 @@ def test_odd_lines_of_the_policy_are_warned_of(house: Household) -> None:
     assert any("clients.lonely" in text and "users:" in text for text in warnings(house))
 
 
+def test_credentials_that_are_too_large_together_are_warned_of(house: Household) -> None:
+    """systemd gives a unit 1 MiB of them in all; which it is, only the vault's values show."""
+    names = [f"large{number}" for number in range(4)]
+    add_client(house, f"  web:\n    units: [web.service]\n    allow: [{', '.join(names)}]\n")
+    assert not any("web.service" in text for text in warnings(house))
+    with closing(open_state(house.config.paths, house.master(), NOW)) as state:
+        for name in names:
+            put(state, name, b"x" * MAX_VALUE_BYTES)
+    (only,) = (text for text in warnings(house) if "web.service" in text)
+    assert "have 1,048,600 bytes together, and systemd takes 1,048,576" in only
+
+
 def test_a_user_whom_the_sockets_mode_keeps_out_is_warned_of(house: Household) -> None:
     """A bound user that may not open the socket comes with the setting that lets it."""
     add_client(house, f'  backend:\n    users: ["{OTHER_UID}"]\n    allow: [x]\n')
@@ -376,12 +382,30 @@ def test_what_only_the_daemons_user_trips_over_is_found(served: Household, name:
 @pytest.mark.root
 @pytest.mark.parametrize(("owner", "is_error"), [(OTHER_UID, True), (0, False)])
 def test_somebody_elses_socket_is_found(served: Household, owner: int, is_error: bool) -> None:
-    """Another user's socket stops a start; root's may be systemd's, and is a warning."""
+    """Another user's socket stops a start; root's where nobody listens is a warning."""
     with socket.socket(socket.AF_UNIX) as squatter:
         squatter.bind(str(served.socket))
         os.chown(served.socket, owner, owner)
         found = errors(served) if is_error else warnings(served)
     assert any("rm " in text and str(served.socket) in text for text in found)
+
+
+@pytest.mark.root
+def test_a_socket_of_root_where_somebody_listens_is_systemds(served: Household) -> None:
+    """Under a socket unit everything is in order, and nobody is told to remove a thing."""
+    with socket.socket(socket.AF_UNIX) as unit:
+        unit.bind(str(served.socket))
+        unit.listen()
+        os.chown(served.socket, 0, 0)
+        assert not any(str(served.socket) in text for text in warnings(served))
+
+
+@pytest.mark.root
+def test_root_verifies_the_log_with_the_heads_of_the_daemons_user(served: Household) -> None:
+    """What only the heads know, a missing end, isn't missed since the files are another's."""
+    ended = served.command("audit", "verify")
+    assert ended.status == 0
+    assert any(line.startswith("compared: the heads file") for line in ended.lines), ended.lines
 
 
 @pytest.mark.root

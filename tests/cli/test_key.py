@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,20 +19,11 @@ from jarvis_secretsd.daemon.lock import VaultLock
 from jarvis_secretsd.daemon.startup import open_state
 from jarvis_secretsd.daemon.vaultlines import MAX_SLOTS
 from jarvis_secretsd.errors import ConfigurationError, StorageFailed
-from tests.cli.household import NOW, Household, furnished, listing, on_terminal, put
+from tests.cli.household import NOW, Household, listing, on_terminal, put
 
 SECRETS = {"db/main": b"battery staple", "postgres_password": b"correct horse"}
 CODE = re.compile(r"(?:[0-9A-Z]{4}-){8}[0-9A-Z]{4}")
 OTHER_UID = 61_001
-
-
-@pytest.fixture
-def house(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Household]:
-    """A sound household with a vault."""
-    with furnished(capfd, monkeypatch) as found:
-        yield found
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

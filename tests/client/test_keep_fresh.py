@@ -16,17 +16,9 @@ from jarvis_secretsd.client import SecretsClient
 from jarvis_secretsd.values import SecretName
 from tests.client.fake_daemon import FakeDaemon
 from tests.daemon_process import DaemonProcess
+from tests.waiting import wait_until
 
-PATIENCE = 20.0
 THREAD = "jarvis-keep-fresh"
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until this is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def threads() -> list[threading.Thread]:
@@ -51,7 +43,7 @@ def fresh(daemon: DaemonProcess, admin: SecretsClient) -> Iterator[SecretsClient
         client.get("b")
         assert len(threads()) == 1
         yield client
-    until(lambda: threads() == [])
+    wait_until(lambda: threads() == [])
 
 
 def begin(client: SecretsClient, since: int = 0) -> None:
@@ -59,7 +51,7 @@ def begin(client: SecretsClient, since: int = 0) -> None:
 
     `since` is how often it was emptied before.
     """
-    until(lambda: client.get("a") == "old" and client._cache.generation > since)
+    wait_until(lambda: client.get("a") == "old" and client._cache.generation > since)
     client.get("a")
 
 
@@ -75,7 +67,7 @@ def test_a_change_is_seen_without_waiting_for_the_cache(
     """What changed is asked anew at once; what didn't stays cached."""
     read = reads(admin, "b")
     admin.put("a", "new")
-    until(lambda: fresh.get("a") == "new")
+    wait_until(lambda: fresh.get("a") == "new")
     assert fresh.get("b") == "same"
     assert reads(admin, "b") == read
 
@@ -100,7 +92,7 @@ def test_what_changes_while_the_daemon_is_away_is_seen_when_it_is_back(
     assert fresh.get("a") == "old"
     daemon.start()
     admin.put("a", "new")
-    until(lambda: fresh.get("a") == "new")
+    wait_until(lambda: fresh.get("a") == "new")
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -115,13 +107,13 @@ def test_a_forked_child_watches_for_itself(fresh: SecretsClient, admin: SecretsC
             assert fresh.get("a") == "old"
             begin(fresh, since)
             os.write(word, b".")
-            until(lambda: fresh.get("a") == "new")
+            wait_until(lambda: fresh.get("a") == "new")
             status = 0
         finally:
             os._exit(status)
     assert os.read(ready, 1) == b"."
     admin.put("a", "new")
-    until(lambda: fresh.get("a") == "new")
+    wait_until(lambda: fresh.get("a") == "new")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     os.close(ready)
     os.close(word)
@@ -132,17 +124,17 @@ def test_close_ends_the_thread_and_a_further_question_begins_another(
 ) -> None:
     """A client can be used after `close`, as ever."""
     fresh.close()
-    until(lambda: threads() == [])
+    wait_until(lambda: threads() == [])
     begin(fresh, fresh._cache.generation)
     admin.put("a", "new")
-    until(lambda: fresh.get("a") == "new")
+    wait_until(lambda: fresh.get("a") == "new")
 
 
 def test_a_client_that_nobody_has_any_more_leaves_no_thread(daemon: DaemonProcess) -> None:
     """Whoever forgets to close one isn't punished for it."""
     _use_and_forget(daemon)
     gc.collect()
-    until(lambda: threads() == [])
+    wait_until(lambda: threads() == [])
 
 
 def _use_and_forget(daemon: DaemonProcess) -> None:
@@ -161,11 +153,11 @@ def test_a_daemon_that_lets_nobody_watch_is_as_good_as_ever(
     fake.answers += [_refuse_watch(fake)] * 2
     with SecretsClient(str(socket_path), keep_fresh=True) as client:
         assert client.get("p") == "x"
-        until(lambda: "not kept fresh: no such op" in caplog.text)
+        wait_until(lambda: "not kept fresh: no such op" in caplog.text)
         assert client.get("p") == "x"
         client.forget("p")
         assert client.get("p") == "x"
-    until(lambda: threads() == [])
+    wait_until(lambda: threads() == [])
 
 
 def _refuse_watch(fake: FakeDaemon) -> Callable[[m.Request], m.Reply]:

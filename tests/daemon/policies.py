@@ -77,7 +77,8 @@ clients:
   backend: {users: [jarvis-backend], groups: [], units: [backend.service],
             allow: [jwt_signing_key, postgres_password], deny: []}
   mcp:     {users: [jarvis-mcp], roles: [search-keys], token: required}
-  web:     {units: [web.service], allow: [tls/key], credentials: {tls-key: tls/key}}  # no user
+  web:     {units: [web.service], allow: [tls/key], credentials: {tls-key: tls/key},
+            on_rotation: restart}  # no user
 """
 
 

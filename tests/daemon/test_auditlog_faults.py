@@ -191,3 +191,27 @@ def test_what_is_known_must_have_been_signed(log: AuditLog, path: Path) -> None:
         with pytest.raises(StateRefused, match="not signed by the key at hand"):
             AuditLog.open(str(path), signer, one)
     assert AuditLog.open(str(path), SIGNER, known).origin is Origin.KNOWN
+
+
+def test_a_new_segment_that_is_cut_at_once_is_not_gone_on_with(
+    log: AuditLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`copytruncate` meets it between its rename and the next look: a segment has its opening."""
+    real = files.replace_chunks
+
+    def cut(where: str, chunks: list[bytes]) -> int:
+        descriptor = real(where, chunks)
+        os.truncate(where, 0)
+        return descriptor
+
+    monkeypatch.setattr(files, "replace_chunks", cut)
+    path.rename(f"{path}.1")
+    write(log, "lost")
+    monkeypatch.setattr(files, "replace_chunks", real)
+    log.sync()
+    write(log, "second")
+    log.sync()
+    assert path.read_bytes().startswith(b'{"seq":')
+    assert b"segment_opened" in path.read_bytes().splitlines()[0]
+    assert count(path, "second") == 1
+    assert verified(log).verdict is Verdict.INCOMPLETE

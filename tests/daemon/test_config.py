@@ -175,6 +175,14 @@ def test_every_problem_is_told_at_once() -> None:
         ("[paths]\nvault_path = '/a/../b'", "paths.vault_path: expected an absolute path"),
         ("[paths]\nvault_path = '/'", "paths.vault_path: expected an absolute path"),
         ("[paths]\nvault_path = '/a/x'\naudit_path = '/a/x'", "/a/x is also paths.audit_path"),
+        (
+            "[server]\nsocket_path = '/run/j/s'\ncredentials_path = '/run/j/c'",
+            "server.credentials_path: /run/j is also the directory of server.socket_path",
+        ),
+        (
+            f"[server]\ncredentials_path = '/{'x' * 107}'",
+            "server.credentials_path: a socket's path is at most 107 bytes",
+        ),
         ("[paths]\nmaster_key_path = '/var/lib/jarvis-secretsd/vault.lock'", "the vault's lock"),
         ("[paths]\nvault_path = '/var/lib/jarvis-secretsd/audit.sign.key'", "signing key"),
         ("[limits]\nidle_secs = 90000", "limits.idle_secs: expected whole seconds from 1 to 86400"),

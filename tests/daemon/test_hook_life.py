@@ -21,11 +21,11 @@ from jarvis_secretsd.daemon.hookqueue import MAX_AT_ONCE
 from jarvis_secretsd.daemon.hooks import ASK_AGAIN_SECS, Hooks
 from jarvis_secretsd.daemon.inspection import inspect
 from jarvis_secretsd.domain.audit import Event, VaultHead
+from jarvis_secretsd.domain.insiders import INTERNAL
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.secret import Secret, Version
-from jarvis_secretsd.domain.service import INTERNAL
 from jarvis_secretsd.errors import StorageFull
 from jarvis_secretsd.messages import AnyOperation, Elapse, Put, Reply, Request, Rotate
 from jarvis_secretsd.values import ClientId, Kid, SecretName, SecretValue, State

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import sys
 import threading
 import time
@@ -16,7 +15,9 @@ import pytest
 from tests.daemon_process import DaemonProcess
 from tests.e2e.evidence import assert_intact, entries_of
 from tests.e2e.tools import needs
-from tests.hooked_daemon import Watcher, give_hook, set_command, told, wait_for
+from tests.fences import fenced
+from tests.hooked_daemon import Watcher, give_hook, set_command, told
+from tests.waiting import wait_until
 
 MakeDaemon = Callable[..., DaemonProcess]
 
@@ -50,7 +51,7 @@ def is_alive(pid: int) -> bool:
 
 def pid_in(path: Path) -> int:
     """The pid that a script wrote down."""
-    wait_for(lambda: path.exists() and path.read_text().endswith("\n"))
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
     return int(path.read_text())
 
 
@@ -147,7 +148,7 @@ def test_what_nobody_can_tell_is_unresolved(one: DaemonProcess) -> None:
         assert watcher.state(NAME) == "unresolved"
     give_hook(one, verify=NEW_LIVES)
     one.restart()
-    wait_for(lambda: watcher.state(NAME) == "current")
+    wait_until(lambda: watcher.state(NAME) == "current")
     assert watcher.kids(NAME) == {"current": kids["unresolved"], "grace": kids["current"]}
     assert watcher.metric("unresolved") == 0
 
@@ -163,7 +164,7 @@ def test_a_person_can_end_the_doubt(one: DaemonProcess) -> None:
     kids = watcher.kids(NAME)
     watcher.ask("revoke", name=NAME, kid=kids["current"])
     gate.touch()
-    wait_for(lambda: entries_of(one, op="settle", outcome="failed"))
+    wait_until(lambda: entries_of(one, op="settle", outcome="failed"))
     assert watcher.kids(NAME) == {"current": kids["unresolved"]}
 
 
@@ -351,7 +352,7 @@ def address() -> Iterator[str]:
 def test_the_hook_of_the_page_works(one: DaemonProcess, address: str) -> None:
     """It rotates, changes nothing where the far end has another password, and can be asked."""
     page = (Path(__file__).parents[2] / "docs/rotation.md").read_text()
-    (text,) = re.findall(r"^```sh\n(#!.*?)^```$", page, re.M | re.S)
+    (text,) = (block for block in fenced(page, "sh") if block.startswith("#!"))
     program = one.directory / "hook"
     program.write_text(text.replace("127.0.0.1:9000", address))
     program.chmod(0o755)

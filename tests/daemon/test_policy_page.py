@@ -12,10 +12,11 @@ from jarvis_secretsd.daemon.policyfile import load_policy
 from jarvis_secretsd.domain.policy import Decision, Pattern, Policy
 from jarvis_secretsd.errors import ConfigurationError
 from jarvis_secretsd.values import ClientId, Permission, SecretName
+from tests.fences import fenced
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
 USERS = {"enzo": 1000, "jarvis-backend": 1001, "jarvis-mcp": 1002, "prometheus": 1003}
-POLICIES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+POLICIES = fenced(PAGE, "yaml")
 
 
 def load(text: str) -> Policy:

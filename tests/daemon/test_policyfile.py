@@ -11,7 +11,7 @@ import pytest
 from jarvis_secretsd.daemon.policyfile import load_policy
 from jarvis_secretsd.domain.advice import warnings
 from jarvis_secretsd.domain.peer import Peer, Transport
-from jarvis_secretsd.domain.policy import Policy, TokenRule
+from jarvis_secretsd.domain.policy import OnRotation, Policy, TokenRule
 from jarvis_secretsd.errors import ConfigurationError
 from jarvis_secretsd.values import ClientId, Permission, SecretName
 from tests.daemon.policies import FULL, PLAN, client, load, nowhere, problems
@@ -64,6 +64,8 @@ def test_every_kind_of_line_is_understood() -> None:
     )
     assert [(each.file, each.name) for each in web.credentials] == [("tls-key", "tls/key")]
     assert not web.bound
+    assert (web.on_rotation, backend.on_rotation) == (OnRotation.RESTART, None)
+    assert policy.units == {"backend.service", "web.service"}
     assert warnings(policy) == ()
 
 

@@ -94,6 +94,8 @@ REFUSED = [
     ("clients: {web: {permissions: [Read]}}", 1, "unknown permission 'Read'"),
     ("clients: {web: {token: yes}}", 1, "write one of refused, accepted, required"),
     ("clients: {web: {token: [required]}}", 1, "write one of refused, accepted, required"),
+    ("clients: {web: {on_rotation: stop}}", 1, "on_rotation: write one of restart, reload"),
+    ("clients: {web: {on_rotation: [restart]}}", 1, "on_rotation: write one of restart, reload"),
     ("clients: {web: {units: [backend]}}", 1, "write its full name, as backend.service"),
     ("clients: {web: {units: ['*.service']}}", 1, "is no unit"),
     ("clients: {web: {units: [a/b.service]}}", 1, "is no unit"),

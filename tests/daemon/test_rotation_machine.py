@@ -23,10 +23,10 @@ from jarvis_secretsd.daemon.heads import write_heads
 from jarvis_secretsd.daemon.keys import Aead, Opener
 from jarvis_secretsd.daemon.startup import found_state, open_state
 from jarvis_secretsd.daemon.timekeeping import Timekeeper
+from jarvis_secretsd.domain.insiders import INTERNAL
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.rotation import RotationRules
-from jarvis_secretsd.domain.service import INTERNAL
 from jarvis_secretsd.errors import StorageFull
 from jarvis_secretsd.messages import (
     AnyOperation,

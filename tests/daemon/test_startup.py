@@ -253,3 +253,40 @@ def test_a_vault_of_dead_records_is_written_anew_on_record(
     assert names(state) == ["a", "b", "c"]
     assert before.head.encode() in paths.audit_path.read_bytes()
     state.close()
+
+
+def throw_away_old_segments(paths: PathsConfig, state: State) -> None:
+    """Rotate the log, go on in a new segment, and delete the old one."""
+    rotated = paths.audit_path.rename(f"{paths.audit_path}.1")
+    put(state, "c")
+    rotated.unlink()
+
+
+def test_a_log_whose_old_segments_were_thrown_away_may_have_outrun_the_heads(
+    paths: PathsConfig, snapshots: list[Path]
+) -> None:
+    """A crash between a rotation that keeps nothing and the next heads is no contradiction."""
+    state = open_state(paths, opener(), NOW)
+    put(state, "a")  # the heads don't know this entry
+    throw_away_old_segments(paths, state)
+    state.close()
+    state = open_state(paths, opener(), NOW)
+    assert names(state) == ["a", "b", "c"]
+    state.close()
+
+
+@pytest.mark.parametrize("thrown_away", [False, True])
+def test_another_history_that_is_longer_is_refused(
+    paths: PathsConfig, snapshots: list[Path], *, thrown_away: bool
+) -> None:
+    """A copy of an earlier day that was served since isn't what the heads know."""
+    bring_back(paths, snapshots[1], *FILES)
+    state = open_state(paths, opener(), NOW)
+    put(state, "x", "y")
+    if thrown_away:
+        throw_away_old_segments(paths, state)
+    state.close()
+    bring_back(paths, snapshots[2], "vault.heads")
+    with pytest.raises(StateRefused, match=r"record 2 of the vault isn't the one") as refused:
+        open_state(paths, opener(), NOW)
+    assert ("entry 3 of the audit log isn't" in refused.value.message) is not thrown_away

@@ -17,10 +17,10 @@ from jarvis_secretsd.daemon.startup import found_state
 from jarvis_secretsd.daemon.timekeeping import Timekeeper
 from jarvis_secretsd.domain.audit import Event, Outcome
 from jarvis_secretsd.domain.changes import Care, VersionPut
+from jarvis_secretsd.domain.insiders import INTERNAL
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.rotation import RotationRules
-from jarvis_secretsd.domain.service import INTERNAL
 from jarvis_secretsd.domain.witness import Act
 from jarvis_secretsd.errors import StorageFull
 from jarvis_secretsd.messages import (
@@ -204,3 +204,26 @@ def test_a_start_says_how_many_are_due(house: House, capsys: pytest.CaptureFixtu
     Timekeeper(house.service, house.ledger, house.clock, NOW + timedelta(days=100))
     said = capsys.readouterr().out
     assert ("due for rotation" in said, "count=1" in said) == (True, True)
+
+
+def test_a_secret_is_overdue_once_it_was_due_for_its_grace(house: House) -> None:
+    """Due comes first; whoever rotates it ends both."""
+    house.turn(Put(DUE, "x", rotation_days=14, grace_days=7))
+    for days, due, overdue in ((14, 1, 0), (6, 1, 0), (1, 1, 1)):
+        house.wait(days)
+        house.turn()
+        assert (house.keeper.due, house.keeper.overdue()) == (due, overdue)
+    house.turn(Put(DUE, "y"))
+    assert (house.keeper.due, house.keeper.overdue()) == (0, 0)
+
+
+def test_what_the_clock_fails_to_rotate_is_overdue_too(house: House) -> None:
+    """It isn't counted as people's to do, and doesn't go unnoticed; nor is it after it was gone."""
+    for name in (AUTO, GONE):
+        house.turn(Put(name, "x", rotation_days=14, grace_days=7, auto_rotate=True))
+        house.keeper.defer(name)
+    house.turn(Delete(GONE))
+    house.wait(21)
+    assert (house.keeper.due, house.keeper.overdue()) == (0, 1)
+    house.turn()
+    assert house.keeper.overdue() == 0

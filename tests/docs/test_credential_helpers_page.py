@@ -15,9 +15,9 @@ from jarvis_secretsd.cli.credentials import dockerhelper, githelper
 from tests.daemon_process import DaemonProcess
 from tests.docs.clients_page import environment, put
 from tests.e2e.tools import needs
+from tests.fences import fenced
 
 PAGE = (Path(__file__).parents[2] / "docs" / "credential-helpers.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.M | re.S)
 STORED = dict(re.findall(r"^\| (.*?) \| `((?:docker|git)/.*?)` \|$", PAGE, re.M))
 """The secret of each login in the table."""
 
@@ -27,7 +27,7 @@ HUB = "https://index.docker.io/v1/"
 
 def blocks(language: str) -> list[str]:
     """What stands in this language, in order."""
-    return [text for spoken, text in BLOCKS if spoken == language]
+    return fenced(PAGE, language)
 
 
 @pytest.fixture

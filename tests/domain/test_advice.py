@@ -6,7 +6,15 @@ import pytest
 
 from jarvis_secretsd.domain.advice import line_to_allow, line_to_be, warnings
 from jarvis_secretsd.domain.peer import Peer, Transport
-from jarvis_secretsd.domain.policy import Client, Credential, Grant, Pattern, Policy, TokenRule
+from jarvis_secretsd.domain.policy import (
+    Client,
+    Credential,
+    Grant,
+    OnRotation,
+    Pattern,
+    Policy,
+    TokenRule,
+)
 from jarvis_secretsd.values import ClientId, Permission, SecretName
 
 X = ClientId("x")
@@ -129,6 +137,60 @@ def test_a_client_that_may_not_do_something_lacks_a_line(
             1000,
             "add `units: [NAME.service]`",
         ),
+        (
+            Client(X, uids=frozenset({1}), on_rotation=OnRotation.RESTART),
+            1000,
+            "clients.x.on_rotation: there is no unit to restart; add `units: [...]`",
+        ),
+        (
+            Client(
+                X,
+                units=frozenset({"x.service"}),
+                credentials=(Credential("f", SecretName("a")),),
+                on_rotation=OnRotation.RELOAD,
+            ),
+            1000,
+            "clients.x.on_rotation: a reload loads credentials anew only from systemd 260 on",
+        ),
+        (
+            Client(
+                X,
+                units=frozenset({"x.service"}),
+                credentials=(Credential("f", SecretName("a")),),
+                token=TokenRule.REQUIRED,
+            ),
+            1000,
+            "clients.x.token: systemd has no token",
+        ),
+        (
+            Client(
+                X,
+                units=frozenset({"x.service"}),
+                credentials=(Credential("f" * 75, SecretName("a")),),
+            ),
+            1000,
+            "have 84 characters together, and systemd has room for 83; write a shorter name",
+        ),
+        (
+            Client(
+                X,
+                units=frozenset({"x.service"}),
+                bound=False,
+                grants=(Grant("clients.x", READ, patterns("a" * 75)),),
+            ),
+            1000,
+            "add `credentials: {SHORT: " + "a" * 75 + "}`",
+        ),
+        (
+            Client(
+                X,
+                units=frozenset({"x.service"}),
+                bound=False,
+                grants=(Grant("clients.x", READ, patterns("a/b")),),
+            ),
+            1000,
+            "clients.x.allow: no credential is named a/b; add `credentials: {a-b: a/b}`",
+        ),
     ],
 )
 def test_what_probably_is_not_meant_gets_a_warning(
@@ -151,6 +213,21 @@ def test_what_probably_is_not_meant_gets_a_warning(
             bound=False,
             grants=(Grant("clients.x", READ, patterns("a-*", "*-x", "a/*/b")),),
             credentials=(Credential("f", SecretName("a-b")),),
+        ),
+        Client(
+            X,
+            units=frozenset({"x.service"}),
+            bound=False,
+            grants=(Grant("clients.x", READ, patterns("a" * 74, "a/b")),),
+            credentials=(Credential("f" * 74, SecretName("a/b")),),
+            on_rotation=OnRotation.RESTART,
+        ),
+        Client(
+            X,
+            uids=frozenset({1001}),
+            units=frozenset({"x.service"}),
+            grants=(Grant("clients.x", READ, patterns("a" * 99, "a/b")),),
+            on_rotation=OnRotation.RELOAD,
         ),
     ],
 )

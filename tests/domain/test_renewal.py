@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from jarvis_secretsd.domain.insiders import INTERNAL
 from jarvis_secretsd.domain.lifecycle import LIFE, Step, after
 from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.schedule import Schedule
-from jarvis_secretsd.domain.service import INTERNAL
 from jarvis_secretsd.messages import (
     Delete,
     Elapse,

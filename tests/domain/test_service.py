@@ -14,10 +14,12 @@ from jarvis_secretsd.messages import (
     AnyOperation,
     AuditHead,
     AuditHeadStatus,
+    AuditLog,
     Can,
     Created,
     Delete,
     Deleted,
+    Denials,
     Failure,
     Found,
     Generate,
@@ -355,6 +357,8 @@ OPERATIONS: list[AnyOperation] = [
     TokenList(),
     TokenRevoke("0" * 16),
     AuditHead(),
+    AuditLog(),
+    Denials(),
     Reload(),
 ]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jarvis_secretsd.domain.changes import AnyChange
+from jarvis_secretsd.domain.insiders import INTERNAL
 from jarvis_secretsd.domain.policy import Pattern
 from jarvis_secretsd.domain.rotation import RotationRules
-from jarvis_secretsd.domain.service import INTERNAL
 from jarvis_secretsd.domain.watching import Audience, Beginning, Watching, changed_names
 from jarvis_secretsd.messages import (
     MAX_PAGE,

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from jarvis_secretsd.daemon.keys import Ed25519
-from jarvis_secretsd.domain.host import Denial
+from jarvis_secretsd.domain.canary import Touch
+from jarvis_secretsd.domain.denial import Denial
 from jarvis_secretsd.domain.jwt import JwtIssuer, JwtRules
 from jarvis_secretsd.domain.peer import Peer, Transport
 from jarvis_secretsd.domain.policy import (
@@ -17,6 +18,7 @@ from jarvis_secretsd.domain.policy import (
     Policy,
     TokenRule,
 )
+from jarvis_secretsd.domain.recent import Recent
 from jarvis_secretsd.domain.refusals import Refusals
 from jarvis_secretsd.domain.rotation import RotationRules
 from jarvis_secretsd.domain.service import Service
@@ -27,6 +29,8 @@ from jarvis_secretsd.errors import ConfigurationError
 from jarvis_secretsd.messages import (
     AnyOperation,
     AuditHeadStatus,
+    AuditLog,
+    AuditPage,
     HealthStatus,
     Reply,
     Request,
@@ -78,11 +82,14 @@ class World:
         rules: RotationRules = RotationRules(),  # noqa: B008  # frozen
         *,
         claim_required: bool = True,
+        canaries: Sequence[str] = (),
     ) -> None:
         self.now = NOW
         self.vault = Vault()
         self.acts: list[Act] = []
         self.denials: list[Denial] = []
+        self.pages: list[AuditPage] = []
+        self.touches: list[Touch] = []
         self.next_policy: Policy | None = None
         self._counter = count(1)
         self.service = Service(
@@ -91,8 +98,10 @@ class World:
             self,
             Refusals(per_minute=3),
             Reads(NOW),
+            Recent(NOW),
             JwtIssuer(JwtRules(), Ed25519()),
             claim_required=claim_required,
+            canaries=tuple(map(Pattern.of, canaries)),
         )
 
     def ask(
@@ -143,6 +152,10 @@ class World:
         """The host's chain."""
         return AuditHeadStatus("log", "key", 7, "0" * 64, "0" * 64, "sig")
 
+    def audit_page(self, asked: AuditLog) -> AuditPage:
+        """The host's log: a page that a test lays there, once."""
+        return self.pages.pop(0) if self.pages else AuditPage((), asked.after or 0)
+
     def read_policy(self) -> Policy:
         """The policy file as it is now."""
         if self.next_policy is None:
@@ -152,6 +165,10 @@ class World:
     def report(self, denial: Denial) -> None:
         """The operator's log."""
         self.denials.append(denial)
+
+    def alarm(self, touch: Touch) -> None:
+        """The operator's alarm."""
+        self.touches.append(touch)
 
     def metrics(self) -> bytes:
         """The host's counters."""

@@ -29,6 +29,9 @@ ROUTES = {
     "token_revoke": ("POST", "/tokens/revoke"),
     "audit_head": ("GET", "/audit/head"),
     "reload": ("POST", "/reload"),
+    "lock": ("POST", "/lock"),
+    "unlock": ("POST", "/unlock"),
+    "backup": ("POST", "/backup"),
 }
 """Method and path of each operation, as docs/wire.md has them."""
 

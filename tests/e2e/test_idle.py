@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from tests.daemon_process import DaemonProcess
-from tests.hooked_daemon import Watcher, give_hook, wait_for
+from tests.hooked_daemon import Watcher, give_hook
+from tests.waiting import wait_until
 
 QUIET_SECS = 2.0
 
@@ -34,8 +35,8 @@ def test_nothing_wakes_an_idle_daemon_before_its_next_deadline(daemon: DaemonPro
     watcher.ask("put", name="gone", value="x")
     watcher.ask("delete", name="gone")
     states = {"db_refused": "current", "db_unresolved": "unresolved", "jwt_signing_key": "pending"}
-    wait_for(lambda: all(watcher.state(name) == state for name, state in states.items()))
-    wait_for(lambda: watcher.metric("due") >= 1)
+    wait_until(lambda: all(watcher.state(name) == state for name, state in states.items()))
+    wait_until(lambda: watcher.metric("due") >= 1)
     time.sleep(1.5)  # until the heads are written
     before = waits(daemon.pid)
     time.sleep(QUIET_SECS)

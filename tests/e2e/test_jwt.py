@@ -6,8 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +25,8 @@ from jarvis_secretsd.client import InvalidToken, SecretsClient, SecretsClientErr
 from jarvis_secretsd.values import Kid, SecretName, State
 from tests.daemon_process import DaemonProcess
 from tests.e2e.tools import FAKETIME, needs
+from tests.fences import fenced
+from tests.waiting import wait_until
 
 # joserfc takes EdDSA, and says at each use that RFC 9864 has another name for it
 pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
@@ -108,14 +108,6 @@ def signed_elsewhere(client: SecretsClient, **claims: Any) -> str:
     return jwt.encode(whole, key, algorithm="EdDSA", headers={"kid": found.kid})
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until it is so, ten seconds at most."""
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_both_libraries_read_our_tokens_and_our_set(
     daemon: DaemonProcess, admin: SecretsClient
 ) -> None:
@@ -180,7 +172,7 @@ def test_the_program_on_the_page_works(
 ) -> None:
     """docs/rotation.md shows how a token is signed and verified; only the address is ours."""
     section = (ROOT / "docs/rotation.md").read_text().partition("## JWT signing keys")[2]
-    (program,) = re.findall(r"^```python\n(.*?)^```$", section.partition("\n## ")[0], re.M | re.S)
+    (program,) = fenced(section.partition("\n## ")[0], "python")
     monkeypatch.setenv("JARVIS_SECRETS_SOCKET", str(daemon.socket_path))
     found: dict[str, Any] = {}
     exec(
@@ -322,7 +314,7 @@ def test_a_key_ends_with_its_grace_and_stays_ended(timely: tuple[DaemonProcess, 
         clock.write_text("+86500")
         assert kids(daemon) == [kid_of(old), kid_of(new)]
         assert by_pyjwt(daemon, old) == by_joserfc(daemon, old)
-        until(lambda: kid_of(old) not in kids(daemon))
+        wait_until(lambda: kid_of(old) not in kids(daemon))
         clock.write_text("+0")
         assert kids(daemon) == [kid_of(new)]
         with pytest.raises(jwt.PyJWKClientError, match="Unable to find a signing key"):
@@ -347,7 +339,7 @@ def test_a_key_that_the_clock_makes_is_published_before_it_signs(
         first = client.put(KEY, new_seed(), rotation_days=1).kid
         before = client.sign_jwt({})
         clock.write_text("+86500")
-        until(lambda: len(kids(daemon)) == 2)
+        wait_until(lambda: len(kids(daemon)) == 2)
         keys = PyJWKClient(daemon.url + JWKS)
         assert by_pyjwt(daemon, client.sign_jwt({}), keys, **no_date)
         _, second = kids(daemon)
@@ -357,7 +349,7 @@ def test_a_key_that_the_clock_makes_is_published_before_it_signs(
             (second, State.PENDING),
         ]
         assert kid_of(client.sign_jwt({})) == first
-        until(lambda: kid_of(client.sign_jwt({})) == second)
+        wait_until(lambda: kid_of(client.sign_jwt({})) == second)
         by_pyjwt(daemon, client.sign_jwt({}), keys, **no_date)  # asks nobody: the set is cached
         assert kids(daemon) == [first, second]
         assert kid_of(before) == first

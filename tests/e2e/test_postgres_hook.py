@@ -13,8 +13,9 @@ import pytest
 from tests.daemon_process import DaemonProcess
 from tests.e2e.evidence import entries_of
 from tests.e2e.tools import needs
-from tests.hooked_daemon import Watcher, give_hook, wait_for
+from tests.hooked_daemon import Watcher, give_hook
 from tests.postgres_server import Postgres, needs_server, running
+from tests.waiting import wait_until
 
 HOOK = (sys.executable, "-c", "from jarvis_secretsd.cli.hooks.postgres import main; main()")
 NAME, OLD = "db_password", "the-old-one"
@@ -224,7 +225,7 @@ def test_killed_between_the_steps_the_database_says_which_is_live(
     watcher = started(daemon)
     watcher.ask("rotate", names=[NAME])
     kid = watcher.kids(NAME)["pending"]
-    wait_for(flag.exists)
+    wait_until(flag.exists)
     daemon.kill()
     daemon.start()
     assert watcher.settled(NAME) == "current"
@@ -247,6 +248,6 @@ def test_a_hook_that_hangs_in_the_server_is_not_asked_too_early(
         assert entry["note"].count("killed since its time was over") == 2
         boss.rollback()
     daemon.restart()
-    wait_for(lambda: watcher.state(NAME) == "current")
+    wait_until(lambda: watcher.state(NAME) == "current")
     assert watcher.value(NAME) == OLD
     assert postgres.takes(OLD)

@@ -22,8 +22,8 @@ from jarvis_secretsd.values import Kind, SecretName
 from tests.daemon_process import DaemonProcess
 from tests.docs.clients_page import environment
 from tests.e2e.test_postgres_hook import HOOK
-from tests.hooked_daemon import wait_for
 from tests.postgres_server import Postgres, needs_server, running
+from tests.waiting import wait_until
 
 BACKEND = Path(__file__).parents[2] / "examples/backend/backend.py"
 USERS, ROUNDS = 4, 3
@@ -56,8 +56,6 @@ def served(daemon: DaemonProcess, postgres: Postgres) -> Iterator[str]:
             str(BACKEND),
             "--port",
             "0",
-            "--daemon",
-            daemon.url,
             "--database",
             f"{conninfo} user=app",
         ],
@@ -98,7 +96,7 @@ class Load:
     def go_on(self) -> None:
         """Wait for fifty requests more, or for one that fails."""
         enough = self.requests + 50
-        wait_for(lambda: self.requests > enough or self.failures)
+        wait_until(lambda: self.requests > enough or self.failures)
 
     def _use(self, name: str) -> None:
         first = self._ask("/login", body={"user": name})["token"]
@@ -130,7 +128,7 @@ def rotate_both(admin: SecretsClient) -> None:
     kids = {name: admin.fetch(name).kid for name in (PASSWORD, KEY)}
     done = admin.ask(Rotate((SecretName(PASSWORD), SecretName(KEY))), Rotated)
     assert (done.rotated, done.pending) == ((KEY,), (PASSWORD,))
-    wait_for(lambda: all(admin.fetch(name).kid != kid for name, kid in kids.items()))
+    wait_until(lambda: all(admin.fetch(name).kid != kid for name, kid in kids.items()))
 
 
 def test_both_rotate_under_load_and_no_request_fails(

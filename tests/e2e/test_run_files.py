@@ -14,7 +14,7 @@ import pytest
 from jarvis_secretsd.client import SecretsClient
 from tests.cli.terminal import PROGRAM
 from tests.daemon_process import DaemonProcess
-from tests.e2e.test_run_programs import LIMIT, PYTHON
+from tests.e2e.programs import LIMIT, PYTHON
 from tests.e2e.tools import needs
 
 HELD = {

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import ast
 import os
-import pty
-import select
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO
 
 import pytest
 
 from jarvis_secretsd.client import SecretsClient
 from tests.cli.terminal import PROGRAM
 from tests.daemon_process import DaemonProcess
+from tests.e2e.programs import (
+    COUNT,
+    LIMIT,
+    PYTHON,
+    assert_every_signal_arrives,
+    assert_has_the_terminal,
+    assert_passes_on_what_it_inherits,
+    heard,
+)
 from tests.e2e.tools import needs
 
 HELD = {
@@ -29,11 +34,6 @@ HELD = {
 
 VARIABLES = {"DB_PASSWORD": "db-password", "APP_KEY_PEM": "app/key.pem"}
 VARIABLES |= {"GREETING": "greeting", "EMPTY": "empty"}
-
-PYTHON = (sys.executable, "-I", "-S", "-c")
-
-LIMIT = 20.0
-"""Seconds until a program counts as hung."""
 
 
 @pytest.fixture
@@ -67,13 +67,6 @@ def talking(environ: Mapping[str, str], script: str) -> Iterator[subprocess.Pope
             yield process
         finally:
             process.kill()
-
-
-def heard(process: subprocess.Popen[bytes]) -> bytes:
-    """The next line that the program says."""
-    assert process.stdout
-    assert select.select([process.stdout], [], [], LIMIT)[0]
-    return process.stdout.readline()
 
 
 @pytest.mark.parametrize("shell", [pytest.param(s, marks=needs(s)) for s in ("sh", "dash", "bash")])
@@ -168,30 +161,10 @@ def test_a_program_whose_reader_is_gone_ends_as_it_would(environ: dict[str, str]
     assert (outcome.stdout, outcome.stderr) == (b"y\n141\n", b"")
 
 
-SIGNALS = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "CONT")
-
-COUNT = f"""
-import os, signal, sys
-def say(number, frame): os.write(1, signal.Signals(number).name.encode() + b"\\n")
-for name in {SIGNALS!r}: signal.signal(getattr(signal, "SIG" + name), say)
-print("ready", flush=True)
-for line in sys.stdin: print(line.strip(), flush=True)
-sys.exit(9)
-"""
-
-
 def test_every_signal_arrives_as_often_as_it_was_sent(environ: dict[str, str]) -> None:
     """Whoever signals `run` signals the program: each once, the second like the first."""
     with talking(environ, COUNT) as process:
-        for name in SIGNALS * 2:
-            number = signal.Signals[f"SIG{name}"]
-            process.send_signal(number)
-            assert heard(process) == f"{number.name}\n".encode()
-        assert process.stdin
-        process.stdin.write(b"done\n")
-        assert heard(process) == b"done\n"  # and no signal came twice
-        process.stdin.close()
-        assert process.wait(LIMIT) == 9
+        assert_every_signal_arrives(process)
 
 
 def test_a_stop_while_it_starts_leaves_nothing_behind(environ: dict[str, str]) -> None:
@@ -204,95 +177,15 @@ def test_a_stop_while_it_starts_leaves_nothing_behind(environ: dict[str, str]) -
             assert process.wait(LIMIT) == -signal.SIGTERM
 
 
-STATE = """
-import os
-status = open("/proc/self/status").read().splitlines()
-print([line for line in status if line.split(":")[0] in ("SigBlk", "SigIgn", "Umask")])
-print(sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
-             if os.path.exists(f"/proc/self/fd/{fd}")))
-print(os.getcwd(), os.getpid() == os.getsid(0), os.getpriority(os.PRIO_PROCESS, 0))
-"""
-
-PREPARE = """
-import os, signal, sys
-for number in (signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
-for number in (signal.SIGPIPE, signal.SIGXFSZ): signal.signal(number, signal.SIG_DFL)
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGCHLD])
-os.umask(0o27)
-os.nice(1)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
 def test_what_a_process_inherits_passes_through(environ: dict[str, str]) -> None:
     """Signals ignored and blocked, descriptors, umask and priority are those that were given."""
-    reading, writing = os.pipe()
-    try:
-        direct, through = (
-            subprocess.run(
-                [*PYTHON, PREPARE, *prefix, *PYTHON, STATE],
-                env=environ,
-                pass_fds=(reading,),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=True,
-                cwd="/",
-                timeout=LIMIT,
-            )
-            for prefix in ((), (*PROGRAM, "run", "--"))
-        )
-    finally:
-        os.close(reading)
-        os.close(writing)
-    assert b"pipe:" in direct.stdout
-    assert b"socket:" not in through.stdout
-    assert _without_numbers(direct.stdout) == _without_numbers(through.stdout)
-
-
-def _without_numbers(shown: bytes) -> list[str]:
-    """What was printed, without the numbers of the two pipes that each run has of its own."""
-    lines = shown.decode().splitlines()
-    kinds = [path.partition(":[")[0] for path in ast.literal_eval(lines[1])]
-    return [lines[0], *kinds, lines[2]]
-
-
-ON_A_TERMINAL = """
-import os, signal, sys
-def say(number, frame): os.write(1, b"interrupted\\n")
-signal.signal(signal.SIGINT, say)
-print("ready", [os.isatty(fd) for fd in range(3)], os.tcgetpgrp(0) == os.getpgrp(), flush=True)
-print("got", sys.stdin.readline(), flush=True)
-sys.exit(9)
-"""
+    assert_passes_on_what_it_inherits(environ, *PROGRAM, "run", "--")
 
 
 @needs("setsid")
 def test_the_terminal_is_the_programs(environ: dict[str, str]) -> None:
     """It is in the foreground of the terminal; Ctrl-C reaches it once, and its end is the end."""
-    ours, theirs = pty.openpty()
-    command = ["setsid", "--ctty", *PROGRAM, "run", "--", *PYTHON, ON_A_TERMINAL]
-    with (
-        open(ours, "r+b", buffering=0) as screen,
-        subprocess.Popen(
-            command, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
-        ) as process,
-    ):
-        os.close(theirs)
-        assert b"ready [True, True, True] True" in _shown_until(screen, b"ready")
-        screen.write(b"\x03")
-        _shown_until(screen, b"interrupted")
-        screen.write(b"hello\n")
-        assert b"interrupted" not in _shown_until(screen, b"got hello")
-        assert process.wait(LIMIT) == 9
-
-
-def _shown_until(screen: IO[bytes], text: bytes) -> bytes:
-    """What the terminal shows up to the end of the line that has this text."""
-    shown = b""
-    while text not in shown or not shown.endswith(b"\n"):
-        assert select.select([screen], [], [], LIMIT)[0], shown
-        shown += screen.read(1024)
-    return shown
+    assert_has_the_terminal(environ, *PROGRAM, "run", "--")
 
 
 def test_who_may_not_read_a_reference_is_told_its_line(

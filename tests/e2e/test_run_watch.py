@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -20,18 +20,19 @@ from jarvis_secretsd.client import SecretsClient
 from jarvis_secretsd.values import SecretName
 from tests.cli.terminal import PROGRAM
 from tests.daemon_process import DaemonProcess
-from tests.e2e.test_run_programs import (
+from tests.e2e.programs import (
     COUNT,
     LIMIT,
-    ON_A_TERMINAL,
-    PREPARE,
     PYTHON,
-    SIGNALS,
-    _shown_until,
-    _without_numbers,
+    assert_every_signal_arrives,
+    assert_has_the_terminal,
+    assert_passes_on_what_it_inherits,
     heard,
+    on_a_terminal,
+    shown_until,
 )
 from tests.e2e.tools import needs
+from tests.waiting import wait_until
 
 WATCH = (*PROGRAM, "run", "--only", "db*", "--watch")
 
@@ -104,14 +105,6 @@ def has_ended(pid: int) -> bool:
     with suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     return True
-
-
-def wait_until(happens: Callable[[], bool]) -> None:
-    """Wait until this holds."""
-    deadline = time.monotonic() + LIMIT
-    while not happens():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def test_a_changed_secret_starts_the_program_anew(
@@ -238,15 +231,7 @@ def test_it_ends_by_the_signal_of_the_program_without_a_core(
 def test_every_signal_arrives_as_often_as_it_was_sent(environ: dict[str, str]) -> None:
     """Whoever signals `run` signals the program: each once, the second like the first."""
     with watched(environ, COUNT, said=b"ready\n") as process:
-        for name in SIGNALS * 2:
-            number = signal.Signals[f"SIG{name}"]
-            process.send_signal(number)
-            assert heard(process) == f"{number.name}\n".encode()
-        assert process.stdin
-        process.stdin.write(b"done\n")
-        assert heard(process) == b"done\n"  # and no signal came twice
-        process.stdin.close()
-        assert process.wait(LIMIT) == 9
+        assert_every_signal_arrives(process)
 
 
 def test_what_is_sent_to_all_comes_once(environ: dict[str, str]) -> None:
@@ -346,38 +331,9 @@ def test_a_program_that_was_interrupted_has_time_to_end(
         assert time.monotonic() - before > 0.4
 
 
-STATE = """
-import os, sys
-status = open("/proc/self/status").read().splitlines()
-print([line for line in status if line.split(":")[0] in ("SigBlk", "SigIgn", "Umask")])
-print(sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
-             if os.path.exists(f"/proc/self/fd/{fd}")))
-print(os.getcwd(), os.getpriority(os.PRIO_PROCESS, 0))
-"""
-
-
 def test_what_a_process_inherits_passes_through(environ: dict[str, str]) -> None:
     """Signals ignored and blocked, descriptors, umask and priority are those that were given."""
-    reading, writing = os.pipe()
-    try:
-        direct, through = (
-            subprocess.run(
-                [*PYTHON, PREPARE, *prefix, *PYTHON, STATE],
-                env=environ,
-                pass_fds=(reading,),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=True,
-                cwd="/",
-                timeout=LIMIT,
-            )
-            for prefix in ((), (*WATCH, "--"))
-        )
-    finally:
-        os.close(reading)
-        os.close(writing)
-    assert b"socket:" not in through.stdout
-    assert _without_numbers(direct.stdout) == _without_numbers(through.stdout)
+    assert_passes_on_what_it_inherits(environ, *WATCH, "--")
 
 
 def test_ignored_children_are_not_lost(environ: dict[str, str]) -> None:
@@ -392,40 +348,10 @@ def test_ignored_children_are_not_lost(environ: dict[str, str]) -> None:
     assert outcome.returncode == 6
 
 
-@contextmanager
-def on_a_terminal(
-    environ: Mapping[str, str], *command: str
-) -> Iterator[tuple[IO[bytes], subprocess.Popen[bytes]]]:
-    """A command that leads the session of a terminal; the screen, and its process."""
-    ours, theirs = pty.openpty()
-    with (
-        open(ours, "r+b", buffering=0) as screen,
-        subprocess.Popen(
-            ["setsid", "--ctty", *command],
-            env={**environ, "TERM": "dumb", "PS1": "> "},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        ) as process,
-    ):
-        os.close(theirs)
-        try:
-            yield screen, process
-        finally:
-            process.kill()
-
-
 @needs("setsid")
 def test_the_terminal_is_the_programs(environ: dict[str, str]) -> None:
     """It is in the foreground of the terminal; Ctrl-C reaches it once, and its end is the end."""
-    command = (*WATCH, "--", *PYTHON, ON_A_TERMINAL)
-    with on_a_terminal(environ, *command) as (screen, process):
-        assert b"ready [True, True, True] True" in _shown_until(screen, b"ready")
-        screen.write(b"\x03")
-        _shown_until(screen, b"interrupted")
-        screen.write(b"hello\n")
-        assert b"interrupted" not in _shown_until(screen, b"got hello")
-        assert process.wait(LIMIT) == 9
+    assert_has_the_terminal(environ, *WATCH, "--")
 
 
 def seen(screen: IO[bytes], text: bytes) -> bytes:
@@ -459,7 +385,7 @@ def test_ctrl_z_gives_the_prompt_back(environ: dict[str, str], client: SecretsCl
 def test_a_terminal_that_is_gone_ends_it(environ: dict[str, str]) -> None:
     """As leader of its session, `run` alone is told of it, and passes it on."""
     with on_a_terminal(environ, *WATCH, "--", *PYTHON, TELL) as (screen, process):
-        _shown_until(screen, b"ready")
+        shown_until(screen, b"ready")
         (program,) = children(process.pid)
         screen.close()
         assert process.wait(LIMIT) == -signal.SIGHUP
@@ -545,3 +471,36 @@ def test_an_action_is_restart_or_a_signal(environ: dict[str, str], action: str) 
     )  # fmt: skip
     assert (outcome.returncode, outcome.stdout) == (2, b"")
     assert b"restart nor a signal like HUP" in outcome.stderr
+
+
+LISTENING = """
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: os._exit(3))
+told = [os.environ.get(name) for name in ("LISTEN_PID", "WATCHDOG_PID", "LISTEN_PIDFDID")]
+own = ["mine" if each == str(os.getpid()) else each for each in told]
+os.write(1, f"{own} {os.environ['LISTEN_FDS']} {os.fstat(3).st_ino}\\n".encode())
+while True: signal.pause()
+"""
+
+
+def test_a_program_has_the_sockets_that_were_meant_for_it(
+    environ: dict[str, str], client: SecretsClient, tmp_path: Path
+) -> None:
+    """A service manager names the process that it starts; under `run` that is the program, also
+    when it is started anew, and no other process is renamed.
+    """
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(str(tmp_path / "s"))
+        shell = (
+            'export LISTEN_PID=$$ LISTEN_FDS=1 WATCHDOG_PID=1 LISTEN_PIDFDID=5; exec 3<&"$0" "$@"'
+        )
+        command = ["bash", "-c", shell, str(given.fileno()), *WATCH, "--", *PYTHON, LISTENING]
+        with subprocess.Popen(
+            command, env=environ, stdout=subprocess.PIPE, pass_fds=[given.fileno()]
+        ) as run:
+            assert run.stdout is not None
+            wanted = f"['mine', '1', None] 1 {os.fstat(given.fileno()).st_ino}\n".encode()
+            assert run.stdout.readline() == wanted
+            client.put("db", "new")
+            assert run.stdout.readline() == wanted
+            run.terminate()

@@ -17,6 +17,7 @@ from jarvis_secretsd.values import ClientId, SecretName
 from jarvis_secretsd.wire.codec import encode_request
 from jarvis_secretsd.wire.frames import pack
 from tests.daemon_process import DaemonProcess
+from tests.waiting import wait_until
 
 ADMIN = ClientId("admin")
 GET = pack(encode_request(Get(SecretName("a")), ADMIN, None, 1))
@@ -226,21 +227,13 @@ def test_a_reload_takes_effect_and_dismisses_who_is_known_no_more(
     with daemon.connect() as sock:
         daemon.write_policy("clients: {admin: {alow: []}}\n")
         daemon.reload()
-        wait_for(lambda: "policy not reloaded" in daemon.stderr)
+        wait_until(lambda: "policy not reloaded" in daemon.stderr)
         sock.sendall(GET)
         assert b"v1" in sock.recv(4096)
         daemon.write_policy(policy_for(4711))
         daemon.reload()
         assert all_of(sock) == b""
     assert b'"op":"reload"' in daemon.audit_path.read_bytes()
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    """Wait until it holds; it fails the test after five seconds."""
-    deadline = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_stop_finishes_what_is_in_flight(serving: DaemonProcess) -> None:

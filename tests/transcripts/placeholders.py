@@ -26,9 +26,11 @@ _PATTERNS: Mapping[str, str] = {
     "SLOT": r"(?m:^)[0-9a-f]{8}(?=  )",
     "TIME": rf"\b{_DAY}T\d\d:\d\d:\d\d(?:\.\d{{6}})?Z",
     "DAY": rf"\b{_DAY}\b",
+    "CLOCK": r"(?<=\d-\d\d )\d\d:\d\d:\d\d\b",
     "UPTIME": r"(?<=\bup )\d+ seconds?\b|(?<=\"uptime_secs\":)\d+\b",
     "VERSION": rf"(?:(?<=\bversion )|(?<=\"version\":\")){re.escape(__version__)}\b",
-    "UID": rf"(?<=\"uid\":){_UID}\b",
+    "SEQ": r"(?<=\"seq\":)\d+\b",
+    "UID": rf"(?<=\"uid\":){_UID}\b|(?<=\badd ){_UID}(?= to `users`)",
     "GID": rf"(?<=\"gid\":){os.getegid()}\b",
     "PID": r"(?<=\"pid\":)\d+\b",
 }
@@ -47,6 +49,7 @@ class Placeholders:
         self._day = day
         self._seen: dict[str, list[str]] = {"ID": [], "TOKEN": []}
         patterns = {**_PATTERNS, "DIR": re.escape(str(directory)), "USER": _user()}
+        patterns["NAME"] = _name()
         self._pattern = re.compile("|".join(f"(?P<{w}>{p})" for w, p in patterns.items()))
 
     def __call__(self, text: str) -> str:
@@ -77,6 +80,13 @@ class Placeholders:
             ahead = (date.fromisoformat(text) - self._day).days
             return f"TODAY{ahead:+}" if ahead else "TODAY"
         return text
+
+
+def _name() -> str:
+    """The user's name alone, as a table has it beside a client's."""
+    with suppress(KeyError):
+        return rf"(?<=\(){re.escape(pwd.getpwuid(_UID).pw_name)}(?=\))"
+    return rf"(?<=\()uid {_UID}(?=\))"
 
 
 def _user() -> str:

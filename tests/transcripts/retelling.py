@@ -76,6 +76,7 @@ class Terminal:
         self._environment = {
             "HOME": str(directory),
             "LANG": "C.UTF-8",
+            "TZ": "UTC",
             "TERM": "dumb",
             "COLUMNS": "80",
             "LINES": "1000",

@@ -90,7 +90,7 @@ def test_a_session_is_a_terminal(tmp_path: Path) -> None:
         ("a terminal", 0),
         (
             f"0\nCOLUMNS=80\nHOME={tmp_path}\nLANG=C.UTF-8\nLINES=1000\n"
-            "PATH=/usr/bin:/bin\nTERM=dumb\n",
+            "PATH=/usr/bin:/bin\nTERM=dumb\nTZ=UTC\n",
             0,
         ),
     ]

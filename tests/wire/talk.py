@@ -9,7 +9,9 @@ from msgspec import Struct
 
 from jarvis_secretsd.messages import (
     AuditHeadStatus,
+    AuditPage,
     Deleted,
+    DenialListing,
     Failure,
     Found,
     HealthStatus,
@@ -57,6 +59,8 @@ RESULTS: tuple[Result, ...] = (
     TokenListing(()),
     TokenRevoked("t1"),
     AuditHeadStatus("log", "key", 41, "9f", "2c", "c2ln"),
+    AuditPage((), 41),
+    DenialListing((), DUE),
     Reloaded("5e", 4),
     MetricsText(b"jarvis_up 1\n"),
 )

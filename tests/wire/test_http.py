@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from jarvis_secretsd.errors import Reason
 from jarvis_secretsd.messages import (
     AuditHead,
+    AuditLog,
     Can,
     Created,
     Delete,
+    Denials,
     Failure,
     FailureInfo,
     Get,
@@ -71,6 +74,17 @@ EVERY_OPERATION: list[tuple[bytes, Operation]] = [
     (get("/whoami"), WhoAmI()),
     (get("/metrics"), Metrics()),
     (get("/audit/head"), AuditHead()),
+    (get("/audit/log"), AuditLog()),
+    (get("/audit/log?before=41&limit=2&pattern=db%2F*"), AuditLog(41, None, 2, "db/*")),
+    (
+        get("/audit/log?after=41&subject=web"),
+        AuditLog(after=41, subject=ClientId("web")),
+    ),
+    (
+        get("/audit/log?since=2026-11-25T09:41:07%2B01:00"),
+        AuditLog(since=datetime(2026, 11, 25, 8, 41, 7, tzinfo=UTC)),
+    ),
+    (get("/audit/denials"), Denials()),
     (get("/secret/a"), Get(SecretName("a"))),
     (get(f"/secret/a?kid={KID}"), Get(SecretName("a"), KID)),
     (get("/secrets"), List()),

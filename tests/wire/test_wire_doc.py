@@ -18,6 +18,7 @@ from jarvis_secretsd.wire import frames, guard, http, responses, shapes
 from jarvis_secretsd.wire.codec import decode_reply, decode_request, encode_body, encode_reply
 from jarvis_secretsd.wire.conversation import Conversation
 from jarvis_secretsd.wire.table import TABLE, Row
+from tests.fences import fenced
 from tests.wire.talk import FOUND, TCP, UNIX, hold, post, talk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
@@ -120,7 +121,7 @@ class Line:
 
 def test_the_client_on_the_page_works() -> None:
     """As it stands there, it gets a secret."""
-    (source,) = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.M | re.S)
+    (source,) = fenced(PAGE, "python")
     page: dict[str, Any] = {}
     exec(source, page)
     assert page["call"](Line(), op="get", name=FOUND.name)["value"] == "s3cret"

@@ -33,6 +33,7 @@ class Purpose(StrEnum):
     RECORDS = "jarvis-records"
     HEADER = "jarvis-header"
     HEADS = "jarvis-heads"
+    BACKUP = "jarvis-backup"
 
 
 class SealBroken(Exception):
@@ -98,9 +99,9 @@ class DataKey:
         """The key itself, to be wrapped by a slot."""
         return bytes(self._key)
 
-    def sealer(self, aead: Aead, salt: bytes) -> Sealer:
-        """Seals records under a key that belongs to this `salt` (16 bytes) alone."""
-        return Sealer(aead, self._derive(Purpose.RECORDS, salt))
+    def sealer(self, aead: Aead, salt: bytes, purpose: Purpose = Purpose.RECORDS) -> Sealer:
+        """Seals under a key that belongs to this purpose and `salt` (16 bytes) alone."""
+        return Sealer(aead, self._derive(purpose, salt))
 
     def mac(self, purpose: Purpose, message: bytes) -> str:
         """A keyed BLAKE2b of `message` in 64 hex digits (RFC 7693)."""
