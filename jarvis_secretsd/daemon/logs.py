@@ -6,6 +6,7 @@ told can't break out of its line.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,9 @@ MAX_TEXT = 1024
 
 MASK = "***"
 
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+"""What syslog calls our levels; journald reads it in front of a line (sd-daemon(3))."""
+
 _NUMBERS: Mapping[Level, int] = {
     "trace": 0,
     "debug": 10,
@@ -42,7 +46,10 @@ _UNPRINTABLE = re.compile(
 
 
 def configure_logs(config: LoggingConfig, stream: TextIO, environ: Mapping[str, str]) -> None:
-    """Log to `stream` from now on: coloured only on a terminal, and not under NO_COLOR."""
+    """Log to `stream` from now on: coloured only on a terminal, and not under NO_COLOR.
+
+    journald gets each line's priority, and no time, which it has itself.
+    """
     structlog.configure(
         processors=_processors(config, stream, environ),
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[config.level]),
@@ -98,21 +105,37 @@ class _Lines:
 def _processors(
     config: LoggingConfig, stream: TextIO, environ: Mapping[str, str]
 ) -> list[Processor]:
-    common: list[Processor] = [
-        structlog.processors.add_log_level,
-        _reduce_exception,
-        _keep_safe,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    common: list[Processor] = [structlog.processors.add_log_level, _reduce_exception, _keep_safe]
+    timed: list[Processor] = [*common, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     if config.json:
-        return [*common, structlog.processors.JSONRenderer(sort_keys=False)]  # ASCII only
+        return [*timed, structlog.processors.JSONRenderer(sort_keys=False)]  # ASCII only
     console = structlog.dev.ConsoleRenderer(
         colors=stream.isatty()
         and not environ.get("NO_COLOR")
         and environ.get("TERM", "dumb") != "dumb",
         exception_formatter=structlog.dev.plain_traceback,  # the default one prints locals
     )
-    return [*common, _escape_all, console]
+    if _is_journal(stream, environ):  # which knows the time, and takes the level
+        return [*common, _escape_all, _prioritized(console)]
+    return [*timed, _escape_all, console]
+
+
+def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Does journald read what is written here? (JOURNAL_STREAM, systemd.exec(5))"""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _prioritized(render: Processor) -> Processor:
+    """The renderer, with what its level is to syslog in front of the line."""
+
+    def renderer(logger: object, method: str, event: EventDict) -> str:
+        return f"<{_PRIORITIES.get(method, 6)}>{render(logger, method, event)!s}"
+
+    return renderer
 
 
 def _reduce_exception(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -133,6 +133,14 @@ def test_a_running_daemon_is_asked(daemon: DaemonProcess) -> None:
     assert any(f"pid {daemon.pid}" in line and "core" in line for line in shown) is False
 
 
+def test_without_a_unix_socket_it_says_that_it_asked_nobody(daemon: DaemonProcess) -> None:
+    """A daemon that it can't ask is not passed over in silence."""
+    text = daemon.config_path.read_text()
+    daemon.config_path.write_text(text.replace("unix_socket = true", "unix_socket = false"))
+    shown = [str(one) for one in examine(daemon.config_path, {}, None).symptoms]
+    assert any("wasn't asked how it is" in line for line in shown), shown
+
+
 def test_too_few_descriptors_are_told_with_both_ways_out(
     make_daemon: Callable[..., DaemonProcess],
 ) -> None:

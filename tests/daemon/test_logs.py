@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -225,6 +226,19 @@ LEVELS: list[tuple[Level, str]] = [
     ("error", "error"),
     ("off", ""),
 ]
+
+
+def test_journald_gets_the_priority_and_no_second_time(tmp_path: Path) -> None:
+    """A line to the journal begins with its level for syslog; to any other file with the time."""
+    with open(tmp_path / "log", "w+") as stream:
+        found = os.fstat(stream.fileno())
+        for journal in (f"{found.st_dev}:{found.st_ino}", "1:2"):
+            configure_logs(LoggingConfig(), stream, {"JOURNAL_STREAM": journal})
+            structlog.get_logger().warning("disk low")
+        stream.seek(0)
+        to_the_journal, to_a_file = stream.read().splitlines()
+    assert to_the_journal.startswith("<4>[warning")
+    assert re.match(r"\d{4}-\d\d-\d\dT", to_a_file)
 
 
 @pytest.mark.parametrize(("level", "told"), LEVELS)

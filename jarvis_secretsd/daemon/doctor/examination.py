@@ -89,6 +89,10 @@ def _examine_surroundings(
         examine_limits(config, process, found)
         if config.server.unix_path is not None:
             examine_answers(config.server.unix_path, found)
+        else:
+            found.note(
+                "", "it has no Unix socket, so it wasn't asked how it is, nor for its backup"
+            )
     else:
         found.note("", "the daemon doesn't run: its limits and its last backup aren't known")
     examine_swap(found, is_kept_out=process is not None and is_kept_out_of_swap(process))
