@@ -32,9 +32,19 @@ def audit() -> None:
 @dev_option
 @click.option("--log", metavar="FILE", type=click.Path(path_type=Path), help="The log to verify.")
 @click.option("--key", metavar="PEM", type=click.Path(path_type=Path), help="The key to trust.")
+@click.option(
+    "--head",
+    "heads",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="What `jarvis-secrets audit head` said once, kept elsewhere.",
+)
 @click.option("--from", "start", metavar="1", type=click.Choice(["1"]), help="Demand all of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def verify_command(log: Path | None, key: Path | None, start: str | None, as_json: bool) -> int:
+def verify_command(
+    log: Path | None, key: Path | None, heads: tuple[Path, ...], start: str | None, as_json: bool
+) -> int:
     """Verify the log with its rotated and compressed segments.
 
     Exit status: 0 intact, 1 tampered, 2 nothing readable to verify, 3 a part is missing. Without
@@ -42,7 +52,8 @@ def verify_command(log: Path | None, key: Path | None, start: str | None, as_jso
     """
     try:
         config = None if log is not None else operator.config()
-        checked = verify(Evidence(config=config, log=log, key=key), from_start=start is not None)
+        evidence = Evidence(config=config, log=log, key=key, heads=heads)
+        checked = verify(evidence, from_start=start is not None)
     except SecretsError as error:
         operator.remark(error.message)
         return DaemonExit.USAGE

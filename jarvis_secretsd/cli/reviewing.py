@@ -45,6 +45,18 @@ def audit() -> None:
     """Read the audit log; `sudo jarvis-secretsd audit verify` proves it."""
 
 
+@audit.command("head")
+@shared_options
+def head_command() -> None:
+    """Show where the log ends, as JSON, for keeping elsewhere.
+
+    `jarvis-secretsd audit verify --head FILE` then finds whether anything before it was changed or
+    cut off. It takes the permission `audit`.
+    """
+    with connect() as client:
+        show_json(client.ask(m.AuditHead(), m.AuditHeadStatus))
+
+
 @audit.command("log")
 @click.option("--follow", "-f", is_flag=True, help="Go on showing what is new, until Ctrl-C.")
 @click.option(

@@ -93,7 +93,7 @@ def _verified(backup: Bundle, manifest: Manifest, signer: AuditSigner) -> Report
         lambda text, signature: verify_signature(signer.public_key, text, signature),
         signer.key_id,
         pinned=True,
-        expected=Expected((manifest.audit.seq, manifest.audit.head), manifest.vault),
+        expected=Expected((manifest.audit.seq, manifest.audit.head), vault=manifest.vault),
     )
     for name in _logs(manifest):
         verifier.open_segment(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from jarvis_secretsd.daemon import segments
 from jarvis_secretsd.daemon.accounts import Account, account, acting_as
@@ -21,6 +22,7 @@ from jarvis_secretsd.domain.auditfindings import Expected
 from jarvis_secretsd.domain.policy import ROOT
 from jarvis_secretsd.domain.verification import Report, Verifier
 from jarvis_secretsd.errors import SecretsError, StateRefused
+from jarvis_secretsd.messages import AuditHeadStatus
 
 MAX_KEY_BYTES = 4096
 """A public key in PEM has 113 bytes."""
@@ -29,12 +31,14 @@ MAX_KEY_BYTES = 4096
 class Evidence(Struct, frozen=True):
     """What there is to verify, and with. A `log` of its own is verified without vault and heads.
 
-    `key` None takes the key that lies beside the log.
+    `key` None takes the key that lies beside the log. `heads` are files with what `audit head` said
+    once.
     """
 
     config: Config | None
     log: Path | None = None
     key: Path | None = None
+    heads: tuple[Path, ...] = ()
 
     @property
     def log_path(self) -> Path:
@@ -64,6 +68,9 @@ def verify(evidence: Evidence, *, from_start: bool) -> Checked:
     The vault is looked at first: whatever it holds then has its entry by the time the log is read.
     """
     expected, notes = _expected(evidence.config)
+    kept = [_kept_elsewhere(path) for path in evidence.heads]
+    expected = replace(expected, kept=tuple((head.seq, head.head) for head in kept))
+    notes += tuple(f"the head kept of entry {head.seq}" for head in kept)
     found = segments.find_segments(str(evidence.log_path))
     if not found:
         raise FileNotFoundError(2, "no audit log", str(evidence.log_path))
@@ -86,6 +93,15 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_KEY_BYTES)
 
 
+def _kept_elsewhere(path: Path) -> AuditHeadStatus:
+    try:
+        return msgspec.json.decode(_read(path), type=AuditHeadStatus)
+    except msgspec.DecodeError as error:
+        raise StateRefused(
+            f"{path} is no head of an audit log ({error}); `jarvis-secrets audit head` gives one"
+        ) from None
+
+
 def _expected(config: Config | None) -> tuple[Expected, tuple[str, ...]]:
     """What vault and heads know of the log, and a note on each of them."""
     if config is None:
@@ -105,7 +121,7 @@ def _expected(config: Config | None) -> tuple[Expected, tuple[str, ...]]:
         notes.append(f"the heads file, which knows entry {audit[0]}")
     except (OSError, SecretsError) as error:
         notes.append(f"no heads ({_why(error)})")
-    return Expected(audit, vault, numbers), tuple(notes)
+    return Expected(audit, vault=vault, vault_seqs=numbers), tuple(notes)
 
 
 def _outline(path: Path) -> tuple[VaultHead, tuple[int, ...]]:

@@ -34,11 +34,13 @@ class Finding(Struct, frozen=True):
 class Expected(Struct, frozen=True):
     """What others know of the log, as far as it is known.
 
-    `audit` is a number and hash (hex) that were signed once. `vault` is where the vault ends and
+    `audit` is a number and hash (hex) that were signed once. `kept` are more of these, which were
+    kept elsewhere: the log must reach back to them. `vault` is where the vault ends and
     `vault_seqs` are the numbers of its records, each of which has its entry.
     """
 
     audit: tuple[int, str] | None = None
+    kept: tuple[tuple[int, str], ...] = ()
     vault: VaultHead | None = None
     vault_seqs: Collection[int] = ()
 
@@ -78,7 +80,9 @@ class Testimony:
 
     def __init__(self, expected: Expected) -> None:
         self._expected = expected
-        self._signed_there: set[str] = set()
+        self._heads = (*([expected.audit] if expected.audit else ()), *expected.kept)
+        self._asked = {seq for seq, _ in self._heads}
+        self._signed_there: set[tuple[int, str]] = set()
         self._changes: set[int] = set()
         self._vault_heads: set[str] = set()
         self._missing: list[range] = []
@@ -91,8 +95,8 @@ class Testimony:
 
     def hear_signature(self, signed: SignedHead) -> None:
         """The log has, or names, this signature."""
-        if self._expected.audit and signed.seq == self._expected.audit[0]:
-            self._signed_there.add(signed.head)
+        if signed.seq in self._asked:
+            self._signed_there.add((signed.seq, signed.head))
         if self._expected.vault:
             self._vault_heads.add(signed.vault_head)
 
@@ -102,8 +106,14 @@ class Testimony:
 
     def faults(self, first: int, last: int) -> Iterator[tuple[Verdict, str]]:
         """Where the log, of which entries `first` to `last` are signed, and the others differ."""
-        if self._expected.audit:
-            yield from self._audit_faults(first, last, *self._expected.audit)
+        for seq, head in self._heads:
+            yield from self._audit_faults(first, last, seq, head)
+        for seq, _ in self._expected.kept:
+            if seq < first:
+                yield (
+                    Verdict.INCOMPLETE,
+                    f"begins at entry {first}; the head kept is of entry {seq}",
+                )
         if self._expected.vault:
             yield from self._vault_faults(first, self._expected.vault)
 
@@ -114,7 +124,7 @@ class Testimony:
             yield Verdict.INCOMPLETE, f"ends at entry {last}; it once went to {seq}"
         elif seq < first or any(seq in entries for entries in self._missing):
             return
-        elif head not in self._signed_there:
+        elif (seq, head) not in self._signed_there:
             yield Verdict.TAMPERED, f"has another entry {seq} than the one that was signed once"
 
     def _vault_faults(self, first: int, vault: VaultHead) -> Iterator[tuple[Verdict, str]]:

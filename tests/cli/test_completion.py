@@ -108,7 +108,7 @@ def _read_until(terminal: int, wanted: str, then: str) -> str:
         (("get", "--client", ""), ["admin"]),
         (("token", "create", ""), ["admin"]),
         (("token", ""), ["create", "list", "revoke"]),
-        (("audit", ""), ["log"]),
+        (("audit", ""), ["head", "log"]),
         (("audit", "log", "--name", "db/"), ["db/main", "db/replica"]),
         (("token", "revoke", ""), ["t1"]),
         (("rollback", "po"), ["postgres_password"]),

@@ -309,6 +309,22 @@ class TestExpectations:
         log.rotate()
         assert verify(log.segments[1:], expected=known).verdict is Verdict.INTACT
 
+    def test_a_head_that_was_kept_elsewhere_must_be_there(self) -> None:
+        """Cut before it or begun after it, the log lacks a part; another entry there is an edit."""
+        log = written()
+        kept = Expected(kept=((log.signed.seq, log.signed.head),))
+        assert verify(log.segments, expected=kept).verdict is Verdict.INTACT
+        log.turn()
+        log.rotate()
+        assert verify(log.segments, expected=kept).verdict is Verdict.INTACT
+        late = verify(log.segments[1:], expected=kept)
+        assert late.verdict is Verdict.INCOMPLETE
+        assert late.findings[0].fault == "begins at entry 10; the head kept is of entry 7"
+        assert verify([log.segments[0][:-6]], expected=kept).verdict is Verdict.INCOMPLETE
+        other = Writer()
+        other.turn(*(event(f"x{number}") for number in range(6)))
+        assert verify(other.segments, expected=kept).verdict is Verdict.TAMPERED
+
     def changed(self, *seqs: int) -> Writer:
         """A log with an entry for each of these changes of the vault."""
         log = Writer()

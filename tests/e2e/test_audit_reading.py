@@ -187,3 +187,44 @@ def test_only_who_may_audit_reads_the_log_or_the_refusals(
     assert {(one["uid"], one["op"]) for one in told} >= {(1501, "denials"), (1502, "audit_log")}
     remedies = {one["uid"]: one["remedy"] for one in told if one["client"] == "auditor"}
     assert remedies[1502] == "under clients.auditor add 1502 to `users`"
+
+
+def test_a_head_that_is_kept_finds_a_cut_by_who_has_every_key(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
+    """Vault, log and heads put back together agree; only what was kept elsewhere doesn't."""
+    daemon.stop()
+    earlier = {path: path.read_bytes() for path in (daemon.directory / "state").iterdir()}
+    daemon.start()
+    for name in ("one", "two"):
+        tool(daemon, "put", name, "--generate", "password")
+    kept = tmp_path / "head.json"
+    kept.write_text(tool(daemon, "audit", "head"))
+    assert verified(daemon, kept) == 0
+    daemon.stop()
+    for path, data in earlier.items():
+        path.write_bytes(data)
+    daemon.start()
+    assert verified(daemon) == 0
+    assert verified(daemon, kept) == 3
+
+
+def verified(daemon: DaemonProcess, *heads: Path) -> int:
+    """The exit status of `audit verify` with these heads that were kept."""
+    options = [option for head in heads for option in ("--head", str(head))]
+    command = "from jarvis_secretsd.cli.daemon import main; main()"
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            command,
+            "--config",
+            daemon.config_path,
+            "audit",
+            "verify",
+            *options,
+        ],
+        check=False,
+        capture_output=True,
+        timeout=60,
+    ).returncode
