@@ -178,6 +178,7 @@ def test_the_profile_gives_what_is_needed_and_nothing_else(
     assert allows(path, wanted) is is_allowed
 
 
+@pytest.mark.root("only root reads the names in calls of a process that isn't dumpable")
 @needs("apparmor_parser", "strace")
 def test_a_daemon_does_nothing_that_the_profile_forbids(
     make_daemon: Callable[..., DaemonProcess], tmp_path: Path

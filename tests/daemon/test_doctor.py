@@ -41,8 +41,10 @@ from tests.e2e.tools import needs
 def household(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Household]:
-    """A sound household with a vault."""
+    """A sound household with a vault, whose configuration every user of the host may read."""
     with furnished(capfd, monkeypatch) as found:
+        found.home.chmod(0o755)
+        found.config_path.parent.chmod(0o755)
         yield found
 
 
