@@ -257,7 +257,7 @@ class Daemon:
     def health(self, secrets_count: int) -> HealthStatus:
         """How we are: `ok`, or why nothing is served."""
         return HealthStatus(
-            status=self._ledger.trouble or (Reason.LOCKED if self._state.vault.lock else "ok"),
+            status=self._status,
             version=__version__,
             uptime_secs=int(time.monotonic() - self._started),
             secrets_count=secrets_count,
@@ -284,7 +284,7 @@ class Daemon:
 
     def metrics(self) -> bytes:
         """The counters as Prometheus text."""
-        return render(self._metrics, self._readings.now(self.health(0).status, self._loop))
+        return render(self._metrics, self._readings.now(self._status, self._loop))
 
     def report(self, denial: Denial) -> None:
         """Log who was denied, and the line of policy that would allow it."""
@@ -305,11 +305,16 @@ class Daemon:
         self._metrics.canary_read(time.time(), allowed=touch.allowed)
         self._alarms.ring(touch)
 
+    @property
+    def _status(self) -> str:
+        """`ok`, or why nothing is served."""
+        return self._ledger.trouble or (Reason.LOCKED if self._state.vault.lock else metrics.OK)
+
     def _line(self) -> str:
         """How we are, in one line for people."""
-        count = self._state.vault.live_count
-        status = self.health(count).status
-        return f"serving {count} secrets" if status == "ok" else f"nothing is served: {status}"
+        if self._status != metrics.OK:
+            return f"nothing is served: {self._status}"
+        return f"serving {self._state.vault.live_count} secrets"
 
     def _record(self, op: str, note: str | None, *before: Act) -> None:
         turn = Turn(self._state.vault, self._clock.now())

@@ -14,7 +14,7 @@ from jarvis_secretsd.values import SecretName
 CLOCK = Decision(True, "internal")
 """What time brings needs no rule of the policy."""
 
-RotateOne = Callable[[Call, Client, SecretName], Answer]
+RotateOne = Callable[[SecretName], Answer]
 """Rotates one secret whose time has come."""
 
 
@@ -34,7 +34,7 @@ def elapsed(
         if setting.rules.clock_may_rotate(secret):
             if name in operation.deferred or setting.vault.lock is not None:
                 continue  # while nobody can fetch a new value, none is forced on them
-            answer = rotate(call, client, name)
+            answer = rotate(name)
             acts += answer.acts
             if isinstance(answer.reply, Failure):
                 failed.append(name)

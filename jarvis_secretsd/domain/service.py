@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -216,7 +217,8 @@ class Service:
             case Settle(name):
                 return do(ROTATE, name, lambda: renewal.settle(operation, setting))
             case Elapse():
-                return elapsed(call, client, operation, setting, self._rotate_by_clock)
+                rotate = partial(self._rotate_by_clock, call, client, setting)
+                return elapsed(call, client, operation, setting, rotate)
             case Delete(name):
                 return do(Permission.DELETE, name, lambda: operations.delete(operation, setting))
             case Restore(name):
@@ -332,8 +334,9 @@ class Service:
             lambda: renewal.rotate(name, operation.generate, setting, by_clock=by_clock),
         )
 
-    def _rotate_by_clock(self, call: Call, client: Client, name: SecretName) -> Answer:
-        setting = Setting(call.vault, self.rules, call.now, call.fresh, call.settled)
+    def _rotate_by_clock(
+        self, call: Call, client: Client, setting: Setting, name: SecretName
+    ) -> Answer:
         asked = replace(call, request=Request(rotate := Rotate((name,))))
         return self._rotate_one(asked, client, name, rotate, setting, by_clock=True)
 

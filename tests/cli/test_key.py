@@ -220,6 +220,20 @@ def test_a_recovery_code_is_shown_only_on_a_terminal(house: Household) -> None:
     assert house.kinds() == [SlotKind.FILE, SlotKind.RECOVERY]
 
 
+def test_on_a_new_host_the_recovery_code_comes_with_the_vault(house: Household) -> None:
+    """Where there is no vault yet, `key add recovery` makes it, as a first start would, once."""
+    for file in house.state.iterdir():
+        file.unlink()
+    command = ("--config", str(house.config_path), "key", "add", "recovery")
+    status, screen = on_terminal(*command)
+    assert (status, len(CODE.findall(screen))) == (DaemonExit.OK, 1), screen
+    assert house.kinds() == [SlotKind.FILE, SlotKind.RECOVERY]
+    code = Opener.from_recovery_code(CODE.findall(screen)[0])
+    assert house.secrets(code) == house.secrets() == {}
+    assert on_terminal(*command)[0] == DaemonExit.OK
+    assert house.kinds() == [SlotKind.FILE, SlotKind.RECOVERY, SlotKind.RECOVERY]
+
+
 def test_a_lost_master_key_is_recovered_with_the_code(
     house: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
